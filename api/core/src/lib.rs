@@ -1,0 +1,16 @@
+//! The pure words that controller and speaker decide with: Service keys, IP families, address ranges, label selectors.
+//!
+//! No Kubernetes types, no clock, no I/O. Text from users becomes one of these types at the edge and is not parsed twice.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod key;
+mod protocol;
+mod range;
+mod selector;
+
+pub use key::ServiceKey;
+pub use protocol::{IpFamily, Protocol};
+pub use range::{AddressRange, ParseRangeError};
+pub use selector::{Labels, Operator, Requirement, Selector};

@@ -19,7 +19,9 @@ pub struct AddressRange {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseRangeError {
     /// Neither a CIDR, an address, nor `first-last`.
-    #[error("\"{0}\" is neither a CIDR (192.0.2.0/24), an address, nor first-last (192.0.2.10-192.0.2.20)")]
+    #[error(
+        "\"{0}\" is neither a CIDR (192.0.2.0/24), an address, nor first-last (192.0.2.10-192.0.2.20)"
+    )]
     Syntax(String),
     /// The two ends are of different families.
     #[error("\"{0}\" mixes IPv4 and IPv6; both ends of a range are of one family")]
@@ -37,7 +39,10 @@ impl AddressRange {
 
     /// The range that holds one address.
     pub fn single(address: IpAddr) -> Self {
-        Self { first: address, last: address }
+        Self {
+            first: address,
+            last: address,
+        }
     }
 
     /// The lowest address.
@@ -99,15 +104,22 @@ impl FromStr for AddressRange {
             if IpFamily::of(first) != IpFamily::of(last) {
                 return Err(ParseRangeError::Families(text.to_owned()));
             }
-            return Self::new(first, last).ok_or_else(|| ParseRangeError::Reversed(text.to_owned()));
+            return Self::new(first, last)
+                .ok_or_else(|| ParseRangeError::Reversed(text.to_owned()));
         }
         if let Ok(address) = text.parse() {
             return Ok(Self::single(address));
         }
         let net: IpNet = text.parse().map_err(|_| syntax())?;
         Ok(match net {
-            IpNet::V4(n) => Self { first: n.network().into(), last: n.broadcast().into() },
-            IpNet::V6(n) => Self { first: n.network().into(), last: n.broadcast().into() },
+            IpNet::V4(n) => Self {
+                first: n.network().into(),
+                last: n.broadcast().into(),
+            },
+            IpNet::V6(n) => Self {
+                first: n.network().into(),
+                last: n.broadcast().into(),
+            },
         })
     }
 }
@@ -142,7 +154,11 @@ mod tests {
             ("2001:db8::/127", "2001:db8::-2001:db8::1"),
             ("2001:db8::a-2001:db8::f", "2001:db8::a-2001:db8::f"),
         ] {
-            assert_eq!(text.parse::<AddressRange>().unwrap().to_string(), shown, "{text}");
+            assert_eq!(
+                text.parse::<AddressRange>().unwrap().to_string(),
+                shown,
+                "{text}"
+            );
         }
     }
 

@@ -39,7 +39,9 @@ pub enum Operator {
 impl Selector {
     /// Whether `labels` meet every requirement.
     pub fn matches(&self, labels: &Labels) -> bool {
-        self.requirements.iter().all(|requirement| requirement.matches(labels))
+        self.requirements
+            .iter()
+            .all(|requirement| requirement.matches(labels))
     }
 
     /// Whether one of `selectors` matches; an empty list matches everything.
@@ -66,12 +68,21 @@ mod tests {
     use super::*;
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
     }
 
     fn one(operator: Operator, values: &[&str]) -> Selector {
         let values = values.iter().map(|v| (*v).to_owned()).collect();
-        Selector { requirements: vec![Requirement { key: "zone".into(), operator, values }] }
+        Selector {
+            requirements: vec![Requirement {
+                key: "zone".into(),
+                operator,
+                values,
+            }],
+        }
     }
 
     #[test]
@@ -94,6 +105,9 @@ mod tests {
     #[test]
     fn an_empty_list_of_selectors_matches_everything() {
         assert!(Selector::any_matches(&[], &labels(&[])));
-        assert!(!Selector::any_matches(&[one(Operator::Exists, &[])], &labels(&[])));
+        assert!(!Selector::any_matches(
+            &[one(Operator::Exists, &[])],
+            &labels(&[])
+        ));
     }
 }

@@ -1,1 +1,17 @@
+//! What a speaker decides: who owns an address, what it answers on the wire, how its node forwards Services.
+//!
+//! Pure: plain structs in, data out. No Kubernetes types, no sockets, no clock; time, randomness and the node's name are
+//! arguments. The binary's `index.rs` fills a [`Snapshot`] from what it watches, and its tasks apply what the functions
+//! here return.
+
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod model;
+mod snapshot;
+
+pub use model::{
+    AdvertisementView, EndpointView, Interface, LinkView, Mac, NodeView, PoolView, ServiceKind,
+    ServicePort, ServiceView, SlicePort, SliceView, SpeakerView, TrafficPolicy,
+};
+pub use snapshot::Snapshot;

@@ -7,9 +7,14 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod forward;
 mod model;
 mod snapshot;
 
+pub use forward::{
+    Backend, ForwardConfig, Frontend, FrontendForwarding, MASQUERADE_MARK, NodeForwarding, Outcome,
+    Role, ServiceForwarding, ServiceProxy, forward, forward_node,
+};
 pub use model::{
     AdvertisementView, EndpointView, Interface, LinkView, Mac, NodeView, PoolView, ServiceKind,
     ServicePort, ServiceView, SlicePort, SliceView, SpeakerView, TrafficPolicy,

@@ -1,0 +1,3 @@
+//! The speaker: one per node.
+
+pub mod data_path;

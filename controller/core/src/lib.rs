@@ -1,1 +1,34 @@
+//! What the controller decides, without Kubernetes types, clock or I/O: who gets which address, and what each status says.
+//!
+//! `Index` holds all there is to know; [`plan`] turns one Service into a [`Plan`], [`plan_announced`] and [`plan_pool`] do the
+//! same for the condition Announced and for a pool. All are pure; the same index gives the same answer.
+
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod allocator;
+mod announce;
+mod choose;
+mod family;
+mod index;
+mod interval;
+pub mod lease;
+mod plan;
+mod plan_pool;
+mod pool;
+mod request;
+mod service;
+mod status;
+#[cfg(test)]
+mod world;
+
+pub use allocator::{Allocator, PoolCounts};
+pub use announce::{AdvertisementView, AnnouncedStep, SpeakerView, plan_announced};
+pub use family::{FAMILIES, FamilyRequest, PerFamily};
+pub use index::{Dirty, Index, Queue, Settings, Standing};
+pub use interval::IntervalSet;
+pub use plan::{Plan, Write, plan};
+pub use plan_pool::{PoolObserved, PoolPlan, PoolStatus, Ready, plan_pool};
+pub use pool::{PoolScope, PoolView, Readiness};
+pub use service::{RequestText, ServiceView};
+pub use status::{Condition, ConditionKind, Desired, Notice, Observed, Problem, Reason};

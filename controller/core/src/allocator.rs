@@ -1,0 +1,403 @@
+//! Which address is whose: an index of the addresses in use beside the free space of each pool.
+//!
+//! Deterministic (the lowest free address of a pool) and O(log n) per address: free space is a set of spans, never a list
+//! of addresses. It decides nothing about who *may* have an address; that is `choose`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use herald_core::{AddressRange, IpFamily, ServiceKey};
+
+use crate::family::{FAMILIES, PerFamily};
+use crate::interval::IntervalSet;
+use crate::pool::{Pool, PoolView, Readiness, is_buggy};
+
+/// Pools, the addresses in use, and what is free.
+#[derive(Clone, Debug, Default)]
+pub struct Allocator {
+    /// Sorted by name.
+    pools: Vec<State>,
+    /// First address of a span → its last address and its pool, for the pools whose space is their own.
+    spans: BTreeMap<IpAddr, (IpAddr, usize)>,
+    /// The other pools, oldest first: they still own what nobody else claims.
+    others: Vec<usize>,
+    /// A list, so that sharing an address can come without a new shape; until then it has one entry.
+    used: BTreeMap<IpAddr, Vec<ServiceKey>>,
+    holdings: HashMap<ServiceKey, Holding>,
+    /// Pools whose counters or readiness changed since they were last asked for.
+    touched: BTreeSet<Arc<str>>,
+}
+
+#[derive(Clone, Debug)]
+struct State {
+    pool: Pool,
+    usable: PerFamily<u128>,
+    /// Empty unless the pool may give. No span begins with an address the pool avoids, so the lowest is always good.
+    free: PerFamily<IntervalSet>,
+    assigned: PerFamily<u128>,
+    /// In use though the pool avoids it.
+    assigned_avoided: PerFamily<u128>,
+}
+
+/// What a Service has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Holding {
+    /// What its status says or is about to say.
+    current: Vec<IpAddr>,
+    /// What its status may still say: freed only when a newer status is known to be written.
+    retiring: Vec<IpAddr>,
+}
+
+/// Counters of one pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolCounts {
+    /// Addresses in use.
+    pub assigned: PerFamily<u128>,
+    /// Addresses it could give now; saturates at `u128::MAX`.
+    pub available: PerFamily<u128>,
+}
+
+impl Allocator {
+    /// Replaces all pools. Addresses in use stay in use, whatever the pools say now (I2).
+    pub fn set_pools(&mut self, views: impl IntoIterator<Item = PoolView>) {
+        let before: BTreeMap<_, _> = self.summary();
+        let mut pools: Vec<Pool> = views.into_iter().map(Pool::new).collect();
+        pools.sort_by(|a, b| a.view.name.cmp(&b.view.name));
+        let mut by_age: Vec<usize> = (0..pools.len()).collect();
+        by_age.sort_by(|&a, &b| {
+            let age = |i: usize| (pools[i].view.created, &pools[i].view.name);
+            age(a).cmp(&age(b))
+        });
+        let mut claiming: Vec<usize> = Vec::new();
+        for &young in &by_age {
+            if !pools[young].claims {
+                continue;
+            }
+            let clash = claiming.iter().find_map(|&old| {
+                let at = pools[old].first_common(&pools[young])?;
+                Some((pools[old].view.name.clone(), at))
+            });
+            match clash {
+                None => claiming.push(young),
+                Some((with, at)) => {
+                    pools[young].claims = false;
+                    if pools[young].readiness == Readiness::Valid {
+                        pools[young].readiness = Readiness::Overlap { with, at };
+                    }
+                }
+            }
+        }
+        self.spans.clear();
+        for &index in &claiming {
+            for family in FAMILIES {
+                for (first, last) in pools[index].space.get(family).iter() {
+                    let ends = (
+                        AddressRange::address(family, first),
+                        AddressRange::address(family, last),
+                    );
+                    if let (Some(first), Some(last)) = ends {
+                        self.spans.insert(first, (last, index));
+                    }
+                }
+            }
+        }
+        self.others = by_age.into_iter().filter(|&i| !pools[i].claims).collect();
+        self.pools = pools.into_iter().map(State::new).collect();
+        for address in self.used.keys() {
+            if let Some(index) = locate(&self.spans, &self.others, &self.pools, *address) {
+                self.pools[index].take(*address);
+            }
+        }
+        let after = self.summary();
+        let changed = before
+            .iter()
+            .filter(|(name, state)| after.get(*name) != Some(state));
+        let changed = changed.chain(after.iter().filter(|(name, _)| !before.contains_key(*name)));
+        self.touched.extend(changed.map(|(name, _)| name.clone()));
+    }
+
+    /// The pool that owns `address`.
+    pub fn pool_of(&self, address: IpAddr) -> Option<&Arc<str>> {
+        let index = locate(&self.spans, &self.others, &self.pools, address)?;
+        Some(&self.pools[index].pool.view.name)
+    }
+
+    /// What the owner of pool `name` wrote.
+    pub fn pool(&self, name: &str) -> Option<&PoolView> {
+        self.state(name).map(|state| &state.pool.view)
+    }
+
+    /// All pools, by name.
+    pub fn pools(&self) -> impl Iterator<Item = &PoolView> {
+        self.pools.iter().map(|state| &state.pool.view)
+    }
+
+    /// Whether pool `name` can give addresses; `None` when there is no such pool.
+    pub fn readiness(&self, name: &str) -> Option<&Readiness> {
+        self.state(name).map(|state| &state.pool.readiness)
+    }
+
+    /// Whether pool `name` exists and may give new addresses.
+    pub fn gives(&self, name: &str) -> bool {
+        self.state(name).is_some_and(|state| state.pool.gives())
+    }
+
+    /// Whether pool `name` leaves `address` out (`avoidBuggyIPs`).
+    pub fn avoids(&self, name: &str, address: IpAddr) -> bool {
+        self.state(name)
+            .is_some_and(|state| state.pool.avoids(address))
+    }
+
+    /// Whether pool `name` has any address of `family`, free or not.
+    pub fn has_family(&self, name: &str, family: IpFamily) -> bool {
+        self.state(name)
+            .is_some_and(|state| !state.pool.space.get(family).is_empty())
+    }
+
+    /// The lowest address of `family` that pool `name` can give.
+    pub fn lowest_free(&self, name: &str, family: IpFamily) -> Option<IpAddr> {
+        let number = self.state(name)?.free.get(family).lowest()?;
+        AddressRange::address(family, number)
+    }
+
+    /// The Services that hold `address`.
+    pub fn holders(&self, address: IpAddr) -> &[ServiceKey] {
+        self.used.get(&address).map_or(&[], Vec::as_slice)
+    }
+
+    /// Another Service that keeps `key` from having `address`.
+    pub fn taken_by(&self, address: IpAddr, key: &ServiceKey) -> Option<&ServiceKey> {
+        self.holders(address).iter().find(|holder| *holder != key)
+    }
+
+    /// The addresses `key` holds, in the order of its status. Not those it is giving up.
+    pub fn held(&self, key: &ServiceKey) -> &[IpAddr] {
+        self.holdings
+            .get(key)
+            .map_or(&[], |holding| holding.current.as_slice())
+    }
+
+    /// Makes `addresses` what `key` holds and returns those it cannot have because another Service does.
+    ///
+    /// What it held before stays reserved for it until [`Self::settle`]: its status still shows it.
+    pub fn hold(&mut self, key: &ServiceKey, addresses: &[IpAddr]) -> Vec<IpAddr> {
+        let mut holding = self.holdings.remove(key).unwrap_or_default();
+        let (current, refused): (Vec<_>, Vec<_>) = addresses
+            .iter()
+            .partition(|address| self.taken_by(**address, key).is_none());
+        holding.retiring.append(&mut holding.current);
+        holding
+            .retiring
+            .retain(|address| !current.contains(address));
+        for address in &current {
+            self.occupy(*address, key);
+        }
+        holding.current = current;
+        if holding != Holding::default() {
+            self.holdings.insert(key.clone(), holding);
+        }
+        refused
+    }
+
+    /// Frees what `key` was giving up: its status is known to show only what it holds now.
+    /// Returns whether anything became free.
+    pub fn settle(&mut self, key: &ServiceKey) -> bool {
+        let Some(holding) = self.holdings.get_mut(key) else {
+            return false;
+        };
+        let retiring = std::mem::take(&mut holding.retiring);
+        if holding.current.is_empty() {
+            self.holdings.remove(key);
+        }
+        for address in &retiring {
+            self.vacate(*address, key);
+        }
+        !retiring.is_empty()
+    }
+
+    /// Frees everything `key` holds. Returns whether anything became free.
+    pub fn release(&mut self, key: &ServiceKey) -> bool {
+        let Some(holding) = self.holdings.remove(key) else {
+            return false;
+        };
+        for address in holding.current.iter().chain(&holding.retiring) {
+            self.vacate(*address, key);
+        }
+        true
+    }
+
+    /// Forgets who holds what, as before a rebuild from the truth.
+    pub fn clear_holdings(&mut self) {
+        let keys: Vec<ServiceKey> = self.holdings.keys().cloned().collect();
+        for key in keys {
+            self.release(&key);
+        }
+    }
+
+    /// Counters of pool `name`. Only a pool that may give has anything available.
+    pub fn counts(&self, name: &str) -> Option<PoolCounts> {
+        self.state(name).map(State::counts)
+    }
+
+    /// The addresses in use, with their holders, in order.
+    pub fn used(&self) -> impl Iterator<Item = (IpAddr, &[ServiceKey])> {
+        self.used
+            .iter()
+            .map(|(address, holders)| (*address, holders.as_slice()))
+    }
+
+    /// The pools whose counters or readiness changed since the last call.
+    pub fn take_touched(&mut self) -> BTreeSet<Arc<str>> {
+        std::mem::take(&mut self.touched)
+    }
+
+    fn occupy(&mut self, address: IpAddr, key: &ServiceKey) {
+        let holders = self.used.entry(address).or_default();
+        if holders.contains(key) {
+            return;
+        }
+        holders.push(key.clone());
+        if holders.len() == 1
+            && let Some(index) = locate(&self.spans, &self.others, &self.pools, address)
+        {
+            self.pools[index].take(address);
+            self.touched
+                .insert(self.pools[index].pool.view.name.clone());
+        }
+    }
+
+    fn vacate(&mut self, address: IpAddr, key: &ServiceKey) {
+        let Some(holders) = self.used.get_mut(&address) else {
+            return;
+        };
+        holders.retain(|holder| holder != key);
+        if !holders.is_empty() {
+            return;
+        }
+        self.used.remove(&address);
+        if let Some(index) = locate(&self.spans, &self.others, &self.pools, address) {
+            self.pools[index].give_back(address);
+            self.touched
+                .insert(self.pools[index].pool.view.name.clone());
+        }
+    }
+
+    fn state(&self, name: &str) -> Option<&State> {
+        let index = self
+            .pools
+            .binary_search_by(|state| state.pool.view.name.as_ref().cmp(name))
+            .ok()?;
+        self.pools.get(index)
+    }
+
+    fn summary(&self) -> BTreeMap<Arc<str>, (PoolCounts, Readiness, bool)> {
+        let summary = self.pools.iter().map(|state| {
+            let view = &state.pool.view;
+            (
+                view.name.clone(),
+                (state.counts(), state.pool.readiness.clone(), view.deleting),
+            )
+        });
+        summary.collect()
+    }
+}
+
+/// The pool that owns `address`: the one that claims its range, else the oldest that lists it.
+fn locate(
+    spans: &BTreeMap<IpAddr, (IpAddr, usize)>,
+    others: &[usize],
+    pools: &[State],
+    address: IpAddr,
+) -> Option<usize> {
+    // IPv4 sorts before IPv6, and a span's two ends are of one family, so one comparison is enough.
+    let claimed = spans
+        .range(..=address)
+        .next_back()
+        .filter(|(_, (last, _))| address <= *last);
+    claimed.map(|(_, (_, index))| *index).or_else(|| {
+        others
+            .iter()
+            .copied()
+            .find(|&index| pools[index].pool.contains(address))
+    })
+}
+
+impl State {
+    fn new(pool: Pool) -> Self {
+        let usable = PerFamily {
+            v4: pool.usable(IpFamily::V4),
+            v6: pool.usable(IpFamily::V6),
+        };
+        let mut free = PerFamily::<IntervalSet>::default();
+        if pool.gives() {
+            for family in FAMILIES {
+                for (first, last) in pool.space.get(family).iter() {
+                    free.get_mut(family).insert(first, last);
+                    trim(&pool, free.get_mut(family), family, first);
+                }
+            }
+        }
+        let none = PerFamily::default();
+        Self {
+            pool,
+            usable,
+            free,
+            assigned: none,
+            assigned_avoided: none,
+        }
+    }
+
+    fn take(&mut self, address: IpAddr) {
+        let (family, number) = (IpFamily::of(address), AddressRange::number(address));
+        *self.assigned.get_mut(family) += 1;
+        if self.pool.avoids(address) {
+            *self.assigned_avoided.get_mut(family) += 1;
+        }
+        let free = self.free.get_mut(family);
+        free.remove(number, number);
+        if let Some(next) = number.checked_add(1) {
+            trim(&self.pool, free, family, next);
+        }
+    }
+
+    fn give_back(&mut self, address: IpAddr) {
+        let (family, number) = (IpFamily::of(address), AddressRange::number(address));
+        *self.assigned.get_mut(family) -= 1;
+        if self.pool.avoids(address) {
+            *self.assigned_avoided.get_mut(family) -= 1;
+        } else if self.pool.gives() {
+            self.free.get_mut(family).insert(number, number);
+        }
+    }
+
+    fn counts(&self) -> PoolCounts {
+        let mut counts = PoolCounts {
+            assigned: self.assigned,
+            ..PoolCounts::default()
+        };
+        if self.pool.gives() {
+            for family in FAMILIES {
+                let given = self.assigned.get(family) - self.assigned_avoided.get(family);
+                *counts.available.get_mut(family) = self.usable.get(family).saturating_sub(given);
+            }
+        }
+        counts
+    }
+}
+
+/// Takes addresses the pool avoids from the start of the free span that begins at `first`: at most two in a row.
+fn trim(pool: &Pool, free: &mut IntervalSet, family: IpFamily, first: u128) {
+    let mut number = first;
+    while pool.view.avoid_buggy
+        && free.contains(number)
+        && AddressRange::address(family, number).is_some_and(is_buggy)
+    {
+        free.remove(number, number);
+        number += 1;
+    }
+}
+
+#[cfg(test)]
+#[path = "allocator_tests.rs"]
+mod tests;

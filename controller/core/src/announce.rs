@@ -1,0 +1,211 @@
+//! Condition `heraldlb.io/Announced`: who announces a Service's addresses, from the Speakers' own reports, or why nobody does.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use herald_core::{Labels, Selector, ServiceKey};
+use ipnet::IpNet;
+
+use crate::index::{Index, Standing};
+use crate::service::ServiceView;
+use crate::status::{Condition, ConditionKind, Notice, Reason};
+
+/// The fields of an L2Advertisement that say whether an address is announced at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AdvertisementView {
+    /// The object's name.
+    pub name: Arc<str>,
+    /// Pools by name; with no name and no selector, all pools.
+    pub pools: Vec<String>,
+    /// Pools by label.
+    pub pool_selectors: Vec<Selector>,
+    /// Services by label; empty means all.
+    pub service_selectors: Vec<Selector>,
+    /// Interfaces that may announce; empty means all.
+    pub interfaces: Vec<String>,
+}
+
+/// What one node's speaker reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpeakerView {
+    /// The node's name.
+    pub node: Arc<str>,
+    /// Renewed lately, by the observer's own clock.
+    pub live: bool,
+    /// Addresses it announces.
+    pub owned: BTreeSet<IpAddr>,
+    /// Addresses that another host answers for, with that host's hardware address.
+    pub conflicts: Vec<(IpAddr, String)>,
+    /// Interfaces that are up, with their subnets.
+    pub subnets: Vec<(String, IpNet)>,
+}
+
+/// A change of the condition Announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnnouncedStep {
+    /// The new condition; `None` removes it.
+    pub condition: Option<Condition>,
+    /// The Event that tells of it.
+    pub notice: Option<Notice>,
+}
+
+impl AdvertisementView {
+    fn selects(
+        &self,
+        pool: Option<&str>,
+        pool_labels: Option<&Labels>,
+        service: &ServiceView,
+    ) -> bool {
+        let all = self.pools.is_empty() && self.pool_selectors.is_empty();
+        let named = pool.is_some_and(|pool| self.pools.iter().any(|name| name == pool));
+        let labelled = pool_labels.is_some_and(|labels| {
+            self.pool_selectors
+                .iter()
+                .any(|selector| selector.matches(labels))
+        });
+        (all || named || labelled)
+            && Selector::any_matches(&self.service_selectors, &service.labels)
+    }
+
+    fn allows_interface(&self, name: &str) -> bool {
+        self.interfaces.is_empty() || self.interfaces.iter().any(|allowed| allowed == name)
+    }
+}
+
+/// What to change about the condition Announced of Service `key`; `None` when it says what it should.
+pub fn plan_announced(key: &ServiceKey, index: &Index) -> Option<AnnouncedStep> {
+    let view = index.service(key)?;
+    if index.standing(view) != Standing::Ours {
+        return None;
+    }
+    let shown = view.condition(ConditionKind::Announced);
+    let condition = (!view.ingress.is_empty()).then(|| announced(view, index));
+    if shown == condition.as_ref() {
+        return None;
+    }
+    let notice = condition
+        .as_ref()
+        .and_then(|condition| notice(shown, condition));
+    Some(AnnouncedStep { condition, notice })
+}
+
+/// Events tell of an owner and of a foreign host that answers. What else may be wrong is in the condition, and passes in every
+/// roll-out.
+fn notice(shown: Option<&Condition>, condition: &Condition) -> Option<Notice> {
+    if condition.reason == Reason::AddressConflict.as_str() {
+        let message = condition.message.clone();
+        return Some(Notice {
+            warning: true,
+            reason: Reason::AddressConflict,
+            message,
+        });
+    }
+    let told = shown.is_some_and(|shown| shown.status && shown.message == condition.message);
+    (condition.status && !told).then(|| Notice {
+        warning: false,
+        reason: Reason::Announced,
+        message: condition.message.clone(),
+    })
+}
+
+fn announced(view: &ServiceView, index: &Index) -> Condition {
+    let condition =
+        |status, reason, message| Condition::new(ConditionKind::Announced, status, reason, message);
+    let mut owners: Vec<(IpAddr, String)> = Vec::new();
+    let mut worst: Option<(u8, Reason, String)> = None;
+    for address in &view.ingress {
+        match state(*address, view, index) {
+            Ok(nodes) => owners.push((*address, nodes)),
+            Err((reason, message)) => {
+                let rank = match reason {
+                    Reason::AddressConflict => 0,
+                    Reason::NoAdvertisement => 1,
+                    Reason::NoEligibleNode => 2,
+                    _ => 3,
+                };
+                if worst.as_ref().is_none_or(|(other, ..)| rank < *other) {
+                    worst = Some((rank, reason, message));
+                }
+            }
+        }
+    }
+    if let Some((_, reason, message)) = worst {
+        return condition(false, reason, message);
+    }
+    let same = owners.windows(2).all(|pair| pair[0].1 == pair[1].1);
+    let message = match owners.first() {
+        Some((_, nodes)) if same => format!("announced by node {nodes}"),
+        _ => {
+            let each = owners
+                .iter()
+                .map(|(address, nodes)| format!("{address} announced by node {nodes}"));
+            each.collect::<Vec<_>>().join(", ")
+        }
+    };
+    condition(true, Reason::Announced, message)
+}
+
+/// The nodes that announce `address`, or why none does.
+fn state(address: IpAddr, view: &ServiceView, index: &Index) -> Result<String, (Reason, String)> {
+    let live = || index.speakers().filter(|speaker| speaker.live);
+    let conflict = live().find_map(|speaker| {
+        let (_, mac) = speaker
+            .conflicts
+            .iter()
+            .find(|(other, _)| *other == address)?;
+        Some((mac, &speaker.node))
+    });
+    if let Some((mac, node)) = conflict {
+        let message = format!(
+            "another host ({mac}) answers for {address}, node {node} reports: take the address from that host"
+        );
+        return Err((Reason::AddressConflict, message));
+    }
+    let nodes: Vec<&str> = index.owners(address).collect();
+    if !nodes.is_empty() {
+        return Ok(nodes.join(" and "));
+    }
+    let pool = index.allocator().pool_of(address).map(AsRef::as_ref);
+    let pool = pool.or_else(|| view.recorded_pool(address));
+    let labels = pool
+        .and_then(|pool| index.allocator().pool(pool))
+        .map(|pool| &pool.labels);
+    let adverts: Vec<&AdvertisementView> = index
+        .advertisements()
+        .filter(|advert| advert.selects(pool, labels, view))
+        .collect();
+    if adverts.is_empty() {
+        let message = format!(
+            "no L2Advertisement selects AddressPool {} and this Service: create one",
+            pool.unwrap_or("(none)")
+        );
+        return Err((Reason::NoAdvertisement, message));
+    }
+    if live().next().is_none() {
+        return Err((Reason::NoEligibleNode, "no speaker is running".into()));
+    }
+    let reachable = live()
+        .flat_map(|speaker| &speaker.subnets)
+        .any(|(interface, subnet)| {
+            subnet.contains(&address)
+                && adverts
+                    .iter()
+                    .any(|advert| advert.allows_interface(interface))
+        });
+    if !reachable {
+        let message = format!(
+            "no node with a running speaker has an interface that is up, advertised and in the subnet of {address}"
+        );
+        return Err((Reason::NoEligibleNode, message));
+    }
+    let hint = if view.local {
+        "; externalTrafficPolicy is Local: only a node with a ready endpoint announces it"
+    } else {
+        ""
+    };
+    Err((
+        Reason::Pending,
+        format!("no node announces {address} yet{hint}"),
+    ))
+}

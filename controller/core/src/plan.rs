@@ -1,0 +1,304 @@
+//! What one Service needs: the addresses it should hold and the status that says so. Pure and total; printable for
+//! `/debug/plan`.
+
+use std::net::IpAddr;
+
+use herald_core::ServiceKey;
+
+use crate::choose::{Choice, choose};
+use crate::index::{Index, Standing};
+use crate::service::ServiceView;
+use crate::status::{Condition, ConditionKind, Desired, Notice, Problem, Reason};
+
+/// What to do about one Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The Service.
+    pub key: ServiceKey,
+    /// The addresses to reserve for it before anything is written; `None` for Services that are not ours.
+    pub hold: Option<Vec<IpAddr>>,
+    /// It waits for an address to become free.
+    pub hungry: bool,
+    /// The write that makes its status true; `None` when it is.
+    pub write: Option<Write>,
+    /// Events to emit once the write has succeeded.
+    pub notices: Vec<Notice>,
+}
+
+/// A write to one Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Make status and annotation say this.
+    Apply(Desired),
+    /// Take everything of ours off it: it is no load balancer any more.
+    Clear,
+}
+
+/// Plans Service `key`.
+pub fn plan(key: &ServiceKey, index: &Index) -> Plan {
+    let nothing = Plan {
+        key: key.clone(),
+        hold: None,
+        hungry: false,
+        write: None,
+        notices: Vec::new(),
+    };
+    let Some(view) = index.service(key) else {
+        return nothing;
+    };
+    match index.standing(view) {
+        // It keeps what it has until it is gone, and gets nothing new.
+        _ if view.deleting => nothing,
+        Standing::Plain if view.is_marked() => {
+            let notices = released(view).into_iter().collect();
+            Plan {
+                write: Some(Write::Clear),
+                notices,
+                ..nothing
+            }
+        }
+        Standing::Plain | Standing::Others => nothing,
+        Standing::Foreign => plan_foreign(view, nothing),
+        Standing::Ours => plan_ours(view, index),
+    }
+}
+
+fn released(view: &ServiceView) -> Option<Notice> {
+    let mark = view.allocated_from.as_ref()?;
+    let message =
+        format!("no load balancer any more: its address from AddressPool {mark} is free again");
+    Some(Notice {
+        warning: false,
+        reason: Reason::Released,
+        message,
+    })
+}
+
+/// The status is another's: say so and touch nothing else.
+fn plan_foreign(view: &ServiceView, nothing: Plan) -> Plan {
+    let message = "the status holds what Herald did not allocate and no AddressPool has: left as it is. Clear \
+                   status.loadBalancer, add the address to a pool, or set spec.loadBalancerClass to whose it is";
+    let problem = Problem::new(Reason::ForeignStatus, message.into());
+    let condition = Condition::new(
+        ConditionKind::Allocated,
+        false,
+        problem.reason,
+        problem.message.clone(),
+    );
+    if view.condition(ConditionKind::Allocated) == Some(&condition) {
+        return nothing;
+    }
+    let desired = Desired {
+        ingress: None,
+        allocated_from: None,
+        conditions: vec![condition],
+    };
+    Plan {
+        write: Some(Write::Apply(desired)),
+        notices: vec![warn(&problem)],
+        ..nothing
+    }
+}
+
+fn plan_ours(view: &ServiceView, index: &Index) -> Plan {
+    let choice = choose(
+        view,
+        index.namespace(&view.key.namespace),
+        index.allocator(),
+    );
+    let pools: Vec<String> = choice
+        .addresses
+        .iter()
+        .map(|address| pool_name(*address, view, index))
+        .collect();
+    let mut conditions = vec![allocated(&choice, &pools)];
+    conditions.extend(in_pool(view, &choice, index));
+    let desired = Desired {
+        allocated_from: (!pools.is_empty()).then(|| pools.join(",")),
+        ingress: Some(choice.addresses.clone()),
+        conditions,
+    };
+    let notices = notices(view, &choice, &pools, &desired, index);
+    let write = (!says(view, &desired)).then_some(Write::Apply(desired));
+    Plan {
+        key: view.key.clone(),
+        hold: Some(choice.addresses),
+        hungry: choice.hungry,
+        notices: if write.is_some() { notices } else { Vec::new() },
+        write,
+    }
+}
+
+/// Which pool to write beside an address: the one that owns it now. The one it was asked from stays, so that a pool edit does
+/// not look like an unmet request; so does the last one when none owns it.
+fn pool_name(address: IpAddr, view: &ServiceView, index: &Index) -> String {
+    let recorded = view.recorded_pool(address);
+    let asked = view.request.pool.as_deref().map(str::trim);
+    let owner = index.allocator().pool_of(address).map(AsRef::as_ref);
+    let name = if recorded.is_some() && recorded == asked {
+        recorded
+    } else {
+        owner.or(recorded)
+    };
+    name.unwrap_or_default().to_owned()
+}
+
+fn allocated(choice: &Choice, pools: &[String]) -> Condition {
+    let kind = ConditionKind::Allocated;
+    match (&choice.problem, choice.addresses.is_empty()) {
+        (None, false) => {
+            let each = choice.addresses.iter().zip(pools);
+            let each = each.map(|(address, pool)| format!("{address} from AddressPool {pool}"));
+            Condition::new(
+                kind,
+                true,
+                Reason::Allocated,
+                each.collect::<Vec<_>>().join(", "),
+            )
+        }
+        (Some(problem), false) => {
+            let message = format!("keeps {}: {}", list(&choice.addresses), problem.message);
+            Condition::new(kind, true, Reason::RequestNotMet, message)
+        }
+        (Some(problem), true) => {
+            Condition::new(kind, false, problem.reason, problem.message.clone())
+        }
+        (None, true) => {
+            let message = "the Service names no IP family: set spec.ipFamilies".into();
+            Condition::new(kind, false, Reason::InvalidRequest, message)
+        }
+    }
+}
+
+/// Says which addresses their pools no longer hold. They are kept (I2).
+fn in_pool(view: &ServiceView, choice: &Choice, index: &Index) -> Option<Condition> {
+    let strays: Vec<IpAddr> = choice
+        .addresses
+        .iter()
+        .copied()
+        .filter(|address| index.allocator().pool_of(*address).is_none())
+        .collect();
+    let pool = view.recorded_pool(*strays.first()?).unwrap_or_default();
+    let (reason, what) = match index.allocator().pool(pool) {
+        Some(_) => (Reason::PoolChanged, "no longer holds"),
+        None => (Reason::PoolDeleted, "is gone and no other pool holds"),
+    };
+    let message = format!(
+        "AddressPool {pool} {what} {}: kept. Delete the Service or ask for another address to change it",
+        list(&strays)
+    );
+    Some(Condition::new(
+        ConditionKind::AddressInPool,
+        false,
+        reason,
+        message,
+    ))
+}
+
+/// Whether status and annotation say `desired` already.
+fn says(view: &ServiceView, desired: &Desired) -> bool {
+    let kinds = [ConditionKind::Allocated, ConditionKind::AddressInPool];
+    let conditions = kinds.iter().all(|kind| {
+        view.condition(*kind)
+            == desired
+                .conditions
+                .iter()
+                .find(|condition| condition.kind == *kind)
+    });
+    conditions
+        && desired
+            .ingress
+            .as_ref()
+            .is_none_or(|ingress| *ingress == view.ingress)
+        && view.allocated_from == desired.allocated_from
+}
+
+fn notices(
+    view: &ServiceView,
+    choice: &Choice,
+    pools: &[String],
+    desired: &Desired,
+    index: &Index,
+) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    let lost = view
+        .ingress
+        .iter()
+        .find_map(|address| Some((address, index.allocator().taken_by(*address, &view.key)?)));
+    if let Some((address, holder)) = lost {
+        let message = format!("{address} also belongs to Service {holder}, which keeps it");
+        notices.push(Notice {
+            warning: true,
+            reason: Reason::AddressTaken,
+            message,
+        });
+    }
+    let new: Vec<String> = choice
+        .addresses
+        .iter()
+        .zip(pools)
+        .filter(|(address, _)| !view.ingress.contains(address))
+        .map(|(address, pool)| format!("{address} from AddressPool {pool}"))
+        .collect();
+    if !new.is_empty() {
+        let dropped: Vec<IpAddr> = view
+            .ingress
+            .iter()
+            .copied()
+            .filter(|a| !choice.addresses.contains(a))
+            .collect();
+        let instead = if dropped.is_empty() {
+            String::new()
+        } else {
+            format!(" instead of {}", list(&dropped))
+        };
+        let message = format!("{}{instead}", new.join(", "));
+        notices.push(Notice {
+            warning: false,
+            reason: Reason::Allocated,
+            message,
+        });
+    } else if view.allocated_from.is_none() && !choice.addresses.is_empty() {
+        let message = format!("{} was in the status and is kept", list(&choice.addresses));
+        notices.push(Notice {
+            warning: false,
+            reason: Reason::Adopted,
+            message,
+        });
+    }
+    for condition in &desired.conditions {
+        let shown = view.condition(condition.kind);
+        let bad = condition.reason != Reason::Allocated.as_str();
+        if !bad || shown == Some(condition) {
+            continue;
+        }
+        let reason = Reason::ALL
+            .into_iter()
+            .find(|reason| reason.as_str() == condition.reason);
+        if let Some(reason) = reason {
+            notices.push(Notice {
+                warning: true,
+                reason,
+                message: condition.message.clone(),
+            });
+        }
+    }
+    notices
+}
+
+fn warn(problem: &Problem) -> Notice {
+    Notice {
+        warning: true,
+        reason: problem.reason,
+        message: problem.message.clone(),
+    }
+}
+
+fn list(addresses: &[IpAddr]) -> String {
+    let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    texts.join(" and ")
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,0 +1,124 @@
+//! What one pool's status and finalizer should say.
+
+use std::sync::Arc;
+
+use crate::family::PerFamily;
+use crate::index::Index;
+use crate::pool::Readiness;
+
+/// What a pool's object says now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolObserved {
+    /// `status.assignedIPv4` and `assignedIPv6`.
+    pub assigned: PerFamily<i64>,
+    /// `status.availableIPv4` and `availableIPv6`.
+    pub available: PerFamily<i64>,
+    /// The condition Ready and its `lastTransitionTime`.
+    pub ready: Option<(Ready, Arc<str>)>,
+    /// Whether our finalizer is on it.
+    pub finalizer: bool,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// Whether it has a status at all.
+    pub has_status: bool,
+}
+
+/// The condition Ready of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// True or False.
+    pub status: bool,
+    /// Valid, Invalid or Overlap.
+    pub reason: String,
+    /// What to do.
+    pub message: String,
+    /// The `metadata.generation` that was judged.
+    pub generation: i64,
+}
+
+/// What to change about a pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolPlan {
+    /// The status it should have, if it has another.
+    pub status: Option<PoolStatus>,
+    /// Whether to add (`true`) or remove our finalizer.
+    pub finalizer: Option<bool>,
+}
+
+/// A pool's status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// Addresses in use.
+    pub assigned: PerFamily<i64>,
+    /// Addresses it can give.
+    pub available: PerFamily<i64>,
+    /// The condition Ready.
+    pub ready: Ready,
+}
+
+/// Plans pool `name`: status and finalizer.
+pub fn plan_pool(name: &str, index: &Index) -> PoolPlan {
+    let allocator = index.allocator();
+    let known = (
+        allocator.pool(name),
+        allocator.readiness(name),
+        allocator.counts(name),
+    );
+    let (Some(view), Some(readiness), Some(counts)) = known else {
+        return PoolPlan::default();
+    };
+    let Some(observed) = index.observed_pool(name) else {
+        return PoolPlan::default();
+    };
+    let in_use = counts.assigned != PerFamily::default();
+    let (status, reason, message) = match readiness {
+        Readiness::Invalid(why) => (false, "Invalid", why.clone()),
+        Readiness::Overlap { with, at } => {
+            let message = format!(
+                "AddressPool {with} is older and has {at} too: gives no addresses until the two differ"
+            );
+            (false, "Overlap", message)
+        }
+        Readiness::Valid if view.deleting => (
+            true,
+            "Valid",
+            "being deleted: kept until no Service uses it".into(),
+        ),
+        Readiness::Valid if view.disabled => {
+            (true, "Valid", "disabled: gives no new addresses".into())
+        }
+        Readiness::Valid => (true, "Valid", "gives addresses".into()),
+    };
+    let number = |count: u128| i64::try_from(count).unwrap_or(i64::MAX);
+    let both = |counts: &PerFamily<u128>| PerFamily {
+        v4: number(counts.v4),
+        v6: number(counts.v6),
+    };
+    let desired = PoolStatus {
+        assigned: both(&counts.assigned),
+        available: both(&counts.available),
+        ready: Ready {
+            status,
+            reason: reason.into(),
+            message,
+            generation: observed.generation,
+        },
+    };
+    let same = observed.has_status
+        && observed.assigned == desired.assigned
+        && observed.available == desired.available
+        && observed
+            .ready
+            .as_ref()
+            .is_some_and(|(ready, _)| *ready == desired.ready);
+    // A finalizer cannot be added to what is being deleted.
+    let finalizer = match (observed.finalizer, in_use) {
+        (false, true) if !view.deleting => Some(true),
+        (true, false) => Some(false),
+        _ => None,
+    };
+    PoolPlan {
+        status: (!same).then_some(desired),
+        finalizer,
+    }
+}

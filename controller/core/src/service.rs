@@ -1,0 +1,79 @@
+//! The fields of a Service that allocation uses.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use herald_core::{Labels, ServiceKey};
+
+use crate::family::FamilyRequest;
+use crate::status::{Condition, ConditionKind, Observed};
+
+/// A Service, compact: what decides, and what its status says now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceView {
+    /// Namespace and name.
+    pub key: ServiceKey,
+    /// Its unique id: another one is another Service of the same name.
+    pub uid: Arc<str>,
+    /// Creation time in seconds since the epoch: of two Services with the same address the older keeps it.
+    pub created: i64,
+    /// The resource version as a number, 0 when it is none: an older observation never replaces a newer one.
+    pub version: u64,
+    /// `spec.type` is LoadBalancer.
+    pub load_balancer: bool,
+    /// `spec.loadBalancerClass`.
+    pub class: Option<Arc<str>>,
+    /// Which families it asks for.
+    pub families: FamilyRequest,
+    /// What it asks for by annotation or field.
+    pub request: RequestText,
+    /// Its labels.
+    pub labels: Labels,
+    /// `externalTrafficPolicy: Local`.
+    pub local: bool,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// Addresses in `status.loadBalancer.ingress`.
+    pub ingress: Vec<IpAddr>,
+    /// An entry of `status.loadBalancer.ingress` is a host name or no address.
+    pub foreign_ingress: bool,
+    /// Our mark on what we allocated: annotation `heraldlb.io/allocated-from`.
+    pub allocated_from: Option<String>,
+    /// The conditions of ours in its status.
+    pub conditions: Vec<Observed>,
+}
+
+/// What a Service asks for, as text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestText {
+    /// Annotation `heraldlb.io/address-pool` or its equivalent.
+    pub pool: Option<String>,
+    /// Annotation `heraldlb.io/addresses` or its equivalent.
+    pub addresses: Option<String>,
+    /// `spec.loadBalancerIP`.
+    pub load_balancer_ip: Option<String>,
+}
+
+impl ServiceView {
+    /// The condition of `kind` in its status.
+    pub fn condition(&self, kind: ConditionKind) -> Option<&Condition> {
+        let observed = self
+            .conditions
+            .iter()
+            .find(|observed| observed.condition.kind == kind)?;
+        Some(&observed.condition)
+    }
+
+    /// The pool that our mark names for `address`.
+    pub fn recorded_pool(&self, address: IpAddr) -> Option<&str> {
+        let position = self.ingress.iter().position(|shown| *shown == address)?;
+        let mut names = self.allocated_from.as_deref()?.split(',').map(str::trim);
+        let first = names.clone().next()?;
+        Some(names.nth(position).unwrap_or(first)).filter(|name| !name.is_empty())
+    }
+
+    /// Whether anything of ours is written on it.
+    pub fn is_marked(&self) -> bool {
+        self.allocated_from.is_some() || !self.conditions.is_empty()
+    }
+}

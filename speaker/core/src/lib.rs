@@ -7,10 +7,16 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod election;
+mod eligible;
 mod forward;
 mod model;
+mod ownership;
 mod snapshot;
+pub mod wire;
 
+pub use election::{elect, score};
+pub use eligible::Ineligible;
 pub use forward::{
     Backend, ForwardConfig, Frontend, FrontendForwarding, MASQUERADE_MARK, NodeForwarding, Outcome,
     Role, ServiceForwarding, ServiceProxy, forward, forward_node,
@@ -18,5 +24,9 @@ pub use forward::{
 pub use model::{
     AdvertisementView, EndpointView, Interface, LinkView, Mac, NodeView, PoolView, ServiceKind,
     ServicePort, ServiceView, SlicePort, SliceView, SpeakerView, TrafficPolicy,
+};
+pub use ownership::{
+    AddressOwnership, LISTED_NODES_MAX, NobodyReason, Owner, own_targets, ownership,
+    published_interfaces,
 };
 pub use snapshot::Snapshot;

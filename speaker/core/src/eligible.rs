@@ -1,0 +1,179 @@
+//! Which nodes may own an address, and why the others may not.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use herald_core::{IpFamily, Selector, ServiceKey};
+
+use crate::{AdvertisementView, Interface, NodeView, ServiceView, Snapshot, TrafficPolicy};
+
+/// Why a node may not own an address; of several reasons the first in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Ineligible {
+    /// The Node's condition Ready is not True.
+    NotReady,
+    /// The Node is labelled out of external load balancers, or its network is unavailable.
+    Excluded,
+    /// No Speaker object of the node has been renewed in time.
+    NoSpeaker,
+    /// The node selectors of the matching L2Advertisements leave it out.
+    NotSelected,
+    /// No interface owns the address's subnet, and none is named by the L2Advertisement.
+    NoInterface,
+    /// The interfaces that could announce have no link.
+    LinkDown,
+    /// `externalTrafficPolicy: Local`, and the endpoints are on other nodes.
+    NoLocalEndpoint,
+}
+
+impl fmt::Display for Ineligible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotReady => "node is not Ready",
+            Self::Excluded => "node is excluded from external load balancers",
+            Self::NoSpeaker => "no live speaker",
+            Self::NotSelected => "not selected by the L2Advertisement",
+            Self::NoInterface => "no interface in the address's subnet",
+            Self::LinkDown => "interface is down",
+            Self::NoLocalEndpoint => "no local endpoint",
+        })
+    }
+}
+
+/// The L2Advertisements that are about `address` of `service`: those that select one of its pools and the Service.
+///
+/// The pool is the one among `allocated_from` that holds the address. When none does (a pool shrank under it), each of
+/// them counts, so that the address stays announced.
+pub(crate) fn advertisements<'a>(
+    service: &ServiceView,
+    address: IpAddr,
+    snapshot: &'a Snapshot,
+) -> Vec<&'a AdvertisementView> {
+    let holds = |pool: &&String| {
+        let view = snapshot.pools.get(pool.as_str());
+        view.is_some_and(|view| view.ranges.iter().any(|range| range.contains(address)))
+    };
+    let holding: Vec<&String> = service.allocated_from.iter().filter(holds).collect();
+    let pools: Vec<&String> = if holding.is_empty() {
+        service.allocated_from.iter().collect()
+    } else {
+        holding
+    };
+    let selects = |advert: &&AdvertisementView| {
+        pools
+            .iter()
+            .any(|pool| selects_pool(advert, pool, snapshot))
+            && Selector::any_matches(&advert.service_selectors, &service.labels)
+    };
+    snapshot.advertisements.values().filter(selects).collect()
+}
+
+fn selects_pool(advert: &AdvertisementView, pool: &str, snapshot: &Snapshot) -> bool {
+    if advert.pools.is_empty() && advert.pool_selectors.is_empty() {
+        return true;
+    }
+    let labels = snapshot.pools.get(pool).map(|pool| &pool.labels);
+    advert.pools.iter().any(|name| name == pool)
+        || labels.is_some_and(|labels| advert.pool_selectors.iter().any(|s| s.matches(labels)))
+}
+
+/// The nodes with a usable endpoint, when `externalTrafficPolicy: Local` asks for one; `None` under Cluster, where a
+/// Service without any endpoint is announced too: its data path refuses connections, so clients fail at once.
+///
+/// Usable is ready; while nobody is ready, serving and terminating (KEP-1669), so that the last pod is used until it goes.
+pub(crate) fn local_nodes(
+    service: &ServiceView,
+    family: IpFamily,
+    snapshot: &Snapshot,
+) -> Option<BTreeSet<Arc<str>>> {
+    if service.external_policy == TrafficPolicy::Cluster {
+        return None;
+    }
+    let nodes_where = |usable: fn(bool, bool, bool) -> bool| -> BTreeSet<Arc<str>> {
+        endpoints(&service.key, family, snapshot)
+            .filter(|(_, ready, serving, terminating)| usable(*ready, *serving, *terminating))
+            .map(|(node, ..)| node)
+            .collect()
+    };
+    let ready = nodes_where(|ready, _, _| ready);
+    Some(if ready.is_empty() {
+        nodes_where(|_, serving, terminating| serving && terminating)
+    } else {
+        ready
+    })
+}
+
+fn endpoints(
+    key: &ServiceKey,
+    family: IpFamily,
+    snapshot: &Snapshot,
+) -> impl Iterator<Item = (Arc<str>, bool, bool, bool)> {
+    snapshot
+        .slices_of(key)
+        .filter(move |slice| slice.family == family)
+        .flat_map(|slice| &slice.endpoints)
+        .filter_map(|e| Some((e.node.clone()?, e.ready, e.serving, e.terminating)))
+}
+
+/// The interfaces on which `node` may announce `address`, or why it may not.
+pub(crate) fn evaluate(
+    node: &NodeView,
+    address: IpAddr,
+    advertisements: &[&AdvertisementView],
+    local: Option<&BTreeSet<Arc<str>>>,
+    snapshot: &Snapshot,
+) -> Result<BTreeSet<Arc<str>>, Ineligible> {
+    if !node.ready {
+        return Err(Ineligible::NotReady);
+    }
+    if node.excluded {
+        return Err(Ineligible::Excluded);
+    }
+    let speaker = snapshot.speakers.get(&node.name).filter(|s| s.live);
+    let speaker = speaker.ok_or(Ineligible::NoSpeaker)?;
+    let mut selecting = advertisements
+        .iter()
+        .filter(|advert| Selector::any_matches(&advert.node_selectors, &node.labels))
+        .peekable();
+    if selecting.peek().is_none() {
+        return Err(Ineligible::NotSelected);
+    }
+    let candidates: Vec<&Interface> = selecting
+        .flat_map(|advert| {
+            speaker
+                .interfaces
+                .iter()
+                .filter(|i| carries(advert, i, address))
+        })
+        .collect();
+    if candidates.is_empty() {
+        return Err(Ineligible::NoInterface);
+    }
+    let up: BTreeSet<Arc<str>> = candidates
+        .iter()
+        .filter(|i| i.up)
+        .map(|i| i.name.clone())
+        .collect();
+    if up.is_empty() {
+        return Err(Ineligible::LinkDown);
+    }
+    if local.is_some_and(|local| !local.contains(&node.name)) {
+        return Err(Ineligible::NoLocalEndpoint);
+    }
+    Ok(up)
+}
+
+/// An L2Advertisement that names interfaces means these, whatever subnet they own; one that names none means every
+/// interface that owns the address's subnet.
+fn carries(advert: &AdvertisementView, interface: &Interface, address: IpAddr) -> bool {
+    if advert.interfaces.is_empty() {
+        interface.addresses.iter().any(|net| net.contains(&address))
+    } else {
+        advert
+            .interfaces
+            .iter()
+            .any(|name| **name == *interface.name)
+    }
+}

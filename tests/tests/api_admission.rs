@@ -44,7 +44,57 @@ fn manifests_are_accepted_and_grant_no_more_than_needed() -> Result<()> {
     ])?;
     admin.run(&["apply", "-f", &checkout("deploy/examples")])?;
     permissions(&admin)?;
-    own_speaker_only(&server)
+    own_speaker_only(&server)?;
+    nothing_is_left(&admin)
+}
+
+/// docs/uninstall.md, as far as the API goes: no finalizer holds, and no object of ours outlives the manifests.
+fn nothing_is_left(admin: &Kubectl<'_>) -> Result<()> {
+    let kinds = "crds,clusterroles,clusterrolebindings,validatingadmissionpolicies,\
+                 validatingadmissionpolicybindings,priorityclasses,apiservices";
+    let ours = || -> Result<Vec<String>> {
+        let names = admin.run(&["get", kinds, "-o", "name"])?;
+        Ok(names
+            .lines()
+            .filter(|name| name.contains("herald"))
+            .map(str::to_owned)
+            .collect())
+    };
+    ensure!(ours()?.len() >= 7, "before: {:?}", ours()?);
+    // As the controller does for a pool in use.
+    let held = r#"{"metadata":{"finalizers":["heraldlb.io/pool-in-use"]}}"#;
+    admin.run(&[
+        "patch",
+        "addresspool",
+        "lan",
+        "--type=merge",
+        "--patch",
+        held,
+    ])?;
+    admin.run(&["delete", "l2advertisements", "--all"])?;
+    admin.run(&["delete", "addresspools", "--all", "--wait=false"])?;
+    admin.run(&["get", "addresspool", "lan"])?;
+    let free = r#"{"metadata":{"finalizers":null}}"#;
+    admin.run(&[
+        "patch",
+        "addresspool",
+        "lan",
+        "--type=merge",
+        "--patch",
+        free,
+    ])?;
+    // No controller here empties the namespace.
+    admin.run(&[
+        "delete",
+        "--wait=false",
+        "-k",
+        &checkout("deploy/overlays/external"),
+    ])?;
+    wait_for("end of all objects of ours", DEADLINE, || {
+        let left = ours()?;
+        ensure!(left.is_empty(), "left: {left:?}");
+        Ok(Some(()))
+    })
 }
 
 /// A speaker's token may write the Speaker of its node, no other; without a node it may write none.

@@ -8,13 +8,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use herald_tests::parts::{self, Part};
-use herald_tests::wait_for;
+use herald_tests::{Part, ensure_part, wait_for};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Generous: the machine may be busy with a build.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(2);
 /// Who the server takes for an administrator.
 const ADMIN_TOKEN: &str = "admin-of-a-test";
 
@@ -43,7 +42,7 @@ impl Drop for ApiServer {
 impl ApiServer {
     /// Starts it and waits until it is ready.
     pub(crate) fn start() -> Result<Self> {
-        let program = parts::ensure(Part::Kubernetes)?;
+        let program = ensure_part(Part::Kubernetes)?;
         let folder = TempDir::with_prefix("herald-api-").context("make a folder")?;
         let [client, peer, port] = free_ports()?;
         let mut server = Self {

@@ -1,0 +1,139 @@
+//! End-to-end scenarios: one real cluster a file, Herald in it from its image and manifests, each scenario in a namespace
+//! of its own. Run one with `cargo test -p herald-tests --test e2e_external -- <name>`.
+
+// Each test file uses a part of this.
+#![allow(dead_code)]
+
+pub mod ask;
+pub mod objects;
+pub mod observe;
+pub mod scenarios;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use herald_tests::{Cluster, ClusterOptions, ServiceProxy};
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::Value;
+
+/// A scenario: its name and what it does in its namespace.
+pub type Scenario = (&'static str, fn(&Cluster, &str) -> Result<()>);
+
+/// Brings the cluster up, runs the scenarios one after the other, and takes the cluster down again.
+pub fn run(mode: ServiceProxy, scenarios: &'static [Scenario]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // One cluster, two cores: scenarios that pull cables must not meet.
+    arguments.test_threads = Some(1);
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials(scenarios, None)).exit_code();
+    }
+    let cluster = match up(mode) {
+        Ok(cluster) => Arc::new(cluster),
+        Err(error) => {
+            eprintln!("no cluster to test on: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let conclusion = libtest_mimic::run(&arguments, trials(scenarios, Some(&cluster)));
+    if std::env::var_os("HERALD_KEEP").is_some() {
+        eprintln!("HERALD_KEEP is set: cluster {} stays", cluster.name());
+    } else if let Err(error) = Cluster::open(cluster.name()).and_then(Cluster::down) {
+        eprintln!("cluster {} does not go: {error:#}", cluster.name());
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
+}
+
+fn up(mode: ServiceProxy) -> Result<Cluster> {
+    herald_tests::catch_interrupts();
+    let name = format!("e2e-{}-{}", mode.name(), std::process::id());
+    let options = ClusterOptions {
+        service_proxy: mode,
+        herald: true,
+        images: images()?,
+        ..ClusterOptions::new(&name)
+    };
+    let cluster = Cluster::up(&options)?;
+    for example in ["pool.yaml", "advertisement.yaml"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../deploy/examples")
+            .join(example);
+        cluster.kubectl(&["apply", "-f", &path.to_string_lossy()])?;
+    }
+    Ok(cluster)
+}
+
+/// The image archives that `cargo xtask test` has built.
+fn images() -> Result<Vec<PathBuf>> {
+    let folder = std::env::var("HERALD_IMAGES")
+        .context("HERALD_IMAGES names no folder of image archives: `cargo xtask image` makes one, `cargo xtask test` sets it")?;
+    let entries = std::fs::read_dir(&folder).with_context(|| format!("read {folder}"))?;
+    let paths = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(paths
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|kind| kind == "tar"))
+        .collect())
+}
+
+fn trials(scenarios: &'static [Scenario], cluster: Option<&Arc<Cluster>>) -> Vec<Trial> {
+    let trial = |&(name, scenario): &Scenario| {
+        let cluster = cluster.cloned();
+        Trial::test(name, move || {
+            let Some(cluster) = cluster else {
+                return Ok(());
+            };
+            in_namespace(&cluster, name, scenario).map_err(|error| {
+                let dump = cluster.dump(name).map_or_else(
+                    |problem| format!("nothing could be written: {problem:#}"),
+                    |path| {
+                        format!(
+                            "logs, events, rulesets, neighbours and packets: {}",
+                            path.display()
+                        )
+                    },
+                );
+                Failed::from(format!("{error:#}\n{dump}"))
+            })
+        })
+    };
+    scenarios.iter().map(trial).collect()
+}
+
+fn in_namespace(
+    cluster: &Cluster,
+    name: &str,
+    scenario: fn(&Cluster, &str) -> Result<()>,
+) -> Result<()> {
+    let namespace = name.replace('_', "-");
+    cluster.kubectl(&["create", "namespace", &namespace])?;
+    let result = scenario(cluster, &namespace);
+    if result.is_ok() {
+        cluster.kubectl(&["delete", "namespace", &namespace, "--wait=false"])?;
+    }
+    result
+}
+
+/// Applies objects built in [`objects`].
+pub fn apply(cluster: &Cluster, objects: &[Value]) -> Result<()> {
+    let list = serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": objects });
+    cluster.kubectl_apply(&list.to_string())?;
+    Ok(())
+}
+
+/// Waits until all pods of a Deployment are available.
+pub fn rolled_out(cluster: &Cluster, namespace: &str, deployment: &str) -> Result<()> {
+    let target = format!("deployment/{deployment}");
+    cluster.kubectl(&[
+        "rollout",
+        "status",
+        "-n",
+        namespace,
+        &target,
+        "--timeout=60s",
+    ])?;
+    Ok(())
+}

@@ -21,18 +21,9 @@ pub fn one_answer(cluster: &Cluster, namespace: &str) -> Result<()> {
     let first = owner(cluster, address)?;
     let client = Netns::open(&Place::Client.netns(cluster.name()));
     let capture = Capture::start(&client, "eth0", &format!("arp and host {address}"))?;
-    let mut questions = cluster.spawn_in(
-        Place::Client,
-        &[
-            "arping",
-            "-q",
-            "-I",
-            "eth0",
-            "-W",
-            "0.02",
-            &address.to_string(),
-        ],
-    )?;
+    let mut arping = Command::new("arping");
+    arping.args(["-q", "-I", "eth0", "-W", "0.02", &address.to_string()]);
+    let mut questions = cluster.spawn_in(Place::Client, arping)?;
 
     kill_speaker(cluster, &first)?;
     ensure!(

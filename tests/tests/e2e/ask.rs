@@ -12,24 +12,24 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// The transports every scenario tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
+pub(crate) enum Transport {
     Tcp,
     Udp,
 }
 
-pub const TRANSPORTS: [Transport; 2] = [Transport::Tcp, Transport::Udp];
+pub(crate) const TRANSPORTS: [Transport; 2] = [Transport::Tcp, Transport::Udp];
 
 /// What the echo server says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    pub pod: String,
-    pub node: String,
+pub(crate) struct Answer {
+    pub(crate) pod: String,
+    pub(crate) node: String,
     /// The client as the pod saw it.
-    pub peer: IpAddr,
+    pub(crate) peer: IpAddr,
 }
 
 /// One question over a new connection, from a place of the lab.
-pub fn ask(cluster: &str, from: Place, to: SocketAddr, transport: Transport) -> Result<Answer> {
+pub(crate) fn ask(cluster: &str, from: Place, to: SocketAddr, transport: Transport) -> Result<Answer> {
     let text = Netns::open(&from.netns(cluster))
         .enter(|| match transport {
             Transport::Tcp => ask_tcp(to),
@@ -65,7 +65,7 @@ fn ask_udp(to: SocketAddr) -> Result<String> {
 }
 
 /// Reads `pod=… node=… peer=ip:port proto=…`.
-pub fn parse(text: &str) -> Result<Answer> {
+pub(crate) fn parse(text: &str) -> Result<Answer> {
     let field = |name: &str| {
         text.split_whitespace()
             .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))

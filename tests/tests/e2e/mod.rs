@@ -4,10 +4,10 @@
 // Each test file uses a part of this.
 #![allow(dead_code)]
 
-pub mod ask;
-pub mod objects;
-pub mod observe;
-pub mod scenarios;
+pub(crate) mod ask;
+pub(crate) mod objects;
+pub(crate) mod observe;
+pub(crate) mod scenarios;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,10 +19,10 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
 /// A scenario: its name and what it does in its namespace.
-pub type Scenario = (&'static str, fn(&Cluster, &str) -> Result<()>);
+pub(crate) type Scenario = (&'static str, fn(&Cluster, &str) -> Result<()>);
 
 /// Brings the cluster up, runs the scenarios one after the other, and takes the cluster down again.
-pub fn run(mode: ServiceProxy, scenarios: &'static [Scenario]) -> ExitCode {
+pub(crate) fn run(mode: ServiceProxy, scenarios: &'static [Scenario]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // One cluster, two cores: scenarios that pull cables must not meet.
     arguments.test_threads = Some(1);
@@ -118,14 +118,14 @@ fn in_namespace(
 }
 
 /// Applies objects built in [`objects`].
-pub fn apply(cluster: &Cluster, objects: &[Value]) -> Result<()> {
+pub(crate) fn apply(cluster: &Cluster, objects: &[Value]) -> Result<()> {
     let list = serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": objects });
     cluster.kubectl_apply(&list.to_string())?;
     Ok(())
 }
 
 /// Waits until all pods of a Deployment are available.
-pub fn rolled_out(cluster: &Cluster, namespace: &str, deployment: &str) -> Result<()> {
+pub(crate) fn rolled_out(cluster: &Cluster, namespace: &str, deployment: &str) -> Result<()> {
     let target = format!("deployment/{deployment}");
     cluster.kubectl(&[
         "rollout",

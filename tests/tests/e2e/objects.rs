@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// A Deployment `name` of echo pods; `nodes` pins them to nodes by name, one pod each, or leaves the choice to the scheduler.
-pub fn echo(namespace: &str, name: &str, replicas: usize) -> Value {
+pub(crate) fn echo(namespace: &str, name: &str, replicas: usize) -> Value {
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": { "name": name, "namespace": namespace },
@@ -47,10 +47,10 @@ pub fn echo(namespace: &str, name: &str, replicas: usize) -> Value {
 }
 
 /// A Service before the pods of `app`, with the ports http 80, tcp 9000 and udp 9000, on both families.
-pub struct Service(Value);
+pub(crate) struct Service(Value);
 
 impl Service {
-    pub fn new(namespace: &str, name: &str, app: &str) -> Self {
+    pub(crate) fn new(namespace: &str, name: &str, app: &str) -> Self {
         Self(json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": { "name": name, "namespace": namespace, "annotations": {} },
@@ -67,45 +67,45 @@ impl Service {
         }))
     }
 
-    pub fn load_balancer(mut self) -> Self {
+    pub(crate) fn load_balancer(mut self) -> Self {
         self.0["spec"]["type"] = "LoadBalancer".into();
         self
     }
 
-    pub fn node_port(mut self) -> Self {
+    pub(crate) fn node_port(mut self) -> Self {
         self.0["spec"]["type"] = "NodePort".into();
         self
     }
 
-    pub fn local(mut self) -> Self {
+    pub(crate) fn local(mut self) -> Self {
         self.0["spec"]["externalTrafficPolicy"] = "Local".into();
         self
     }
 
-    pub fn single_stack(mut self) -> Self {
+    pub(crate) fn single_stack(mut self) -> Self {
         self.0["spec"]["ipFamilyPolicy"] = "SingleStack".into();
         self
     }
 
-    pub fn annotation(mut self, key: &str, value: &str) -> Self {
+    pub(crate) fn annotation(mut self, key: &str, value: &str) -> Self {
         self.0["metadata"]["annotations"][key] = value.into();
         self
     }
 
     /// Hides the Service from kube-proxy and leaves it to Herald alone: what answers then is Herald's data path.
-    pub fn not_for_kube_proxy(mut self) -> Self {
+    pub(crate) fn not_for_kube_proxy(mut self) -> Self {
         self.0["metadata"]["labels"] =
             json!({ "service.kubernetes.io/service-proxy-name": "herald" });
         self
     }
 
-    pub fn value(self) -> Value {
+    pub(crate) fn value(self) -> Value {
         self.0
     }
 }
 
 /// A pool that only Services naming it use.
-pub fn pool(name: &str, addresses: &[&str]) -> Value {
+pub(crate) fn pool(name: &str, addresses: &[&str]) -> Value {
     json!({
         "apiVersion": "heraldlb.io/v1alpha1", "kind": "AddressPool",
         "metadata": { "name": name },

@@ -9,17 +9,17 @@ use herald_tests::{Cluster, Place, wait_for};
 use serde_json::Value;
 
 /// Patience for what needs no node to be declared dead.
-pub const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 /// Patience for what waits until Kubernetes gives a node up and its pods come back elsewhere.
-pub const NODE_LOSS: Duration = Duration::from_secs(90);
+pub(crate) const NODE_LOSS: Duration = Duration::from_secs(90);
 
 /// An object as JSON.
-pub fn get(cluster: &Cluster, words: &[&str]) -> Result<Value> {
+pub(crate) fn get(cluster: &Cluster, words: &[&str]) -> Result<Value> {
     cluster.kubectl_json(&[&["get"], words].concat())
 }
 
 /// Waits for a Service's addresses, IPv4 first.
-pub fn addresses(
+pub(crate) fn addresses(
     cluster: &Cluster,
     namespace: &str,
     name: &str,
@@ -36,7 +36,7 @@ pub fn addresses(
 }
 
 /// The addresses in a Service's status now, IPv4 first.
-pub fn current_addresses(cluster: &Cluster, namespace: &str, name: &str) -> Result<Vec<IpAddr>> {
+pub(crate) fn current_addresses(cluster: &Cluster, namespace: &str, name: &str) -> Result<Vec<IpAddr>> {
     let service = get(cluster, &["service", "-n", namespace, name])?;
     let ingress = service["status"]["loadBalancer"]["ingress"]
         .as_array()
@@ -51,7 +51,7 @@ pub fn current_addresses(cluster: &Cluster, namespace: &str, name: &str) -> Resu
 }
 
 /// A condition as `status reason: message`, or "absent".
-pub fn condition(object: &Value, kind: &str) -> String {
+pub(crate) fn condition(object: &Value, kind: &str) -> String {
     let conditions = object["status"]["conditions"]
         .as_array()
         .cloned()
@@ -69,7 +69,7 @@ pub fn condition(object: &Value, kind: &str) -> String {
 }
 
 /// Waits until a condition of an object starts as given, for example `False UnknownPool`, and returns all of it.
-pub fn wait_condition(
+pub(crate) fn wait_condition(
     cluster: &Cluster,
     object: &[&str],
     kind: &str,
@@ -86,7 +86,7 @@ pub fn wait_condition(
 }
 
 /// The nodes whose Speaker says that it owns `address`.
-pub fn owners(cluster: &Cluster, address: IpAddr) -> Result<Vec<String>> {
+pub(crate) fn owners(cluster: &Cluster, address: IpAddr) -> Result<Vec<String>> {
     let speakers = get(cluster, &["speakers"])?;
     let owned = |speaker: &Value| {
         let owned = speaker["status"]["owned"]
@@ -106,7 +106,7 @@ pub fn owners(cluster: &Cluster, address: IpAddr) -> Result<Vec<String>> {
 }
 
 /// Waits until exactly one node owns `address`, and says which.
-pub fn owner(cluster: &Cluster, address: IpAddr) -> Result<String> {
+pub(crate) fn owner(cluster: &Cluster, address: IpAddr) -> Result<String> {
     wait_for(&format!("one owner of {address}"), SOON, || {
         match owners(cluster, address)?.as_slice() {
             [one] => Ok(Some(one.clone())),
@@ -116,12 +116,12 @@ pub fn owner(cluster: &Cluster, address: IpAddr) -> Result<String> {
 }
 
 /// The place of a node by its name.
-pub fn node(name: &str) -> Result<Place> {
+pub(crate) fn node(name: &str) -> Result<Place> {
     Place::parse(name).with_context(|| format!("no node {name}"))
 }
 
 /// The number of a node by its name.
-pub fn number(name: &str) -> Result<usize> {
+pub(crate) fn number(name: &str) -> Result<usize> {
     match node(name)? {
         Place::Node(number) => Ok(number),
         place => anyhow::bail!("{} is no node", place.label()),
@@ -129,7 +129,7 @@ pub fn number(name: &str) -> Result<usize> {
 }
 
 /// The hardware addresses that answer one ARP or neighbour question of the client for `address`.
-pub fn answering_macs(cluster: &Cluster, address: IpAddr) -> Result<BTreeSet<String>> {
+pub(crate) fn answering_macs(cluster: &Cluster, address: IpAddr) -> Result<BTreeSet<String>> {
     let shown = address.to_string();
     let command: &[&str] = if address.is_ipv4() {
         &["arping", "-I", "eth0", "-c", "2", "-w", "1", &shown]
@@ -154,7 +154,7 @@ fn macs(text: &str) -> BTreeSet<String> {
 }
 
 /// New connections to `address` that Herald's data path has counted, over all nodes.
-pub fn connections(cluster: &Cluster, address: IpAddr) -> Result<u64> {
+pub(crate) fn connections(cluster: &Cluster, address: IpAddr) -> Result<u64> {
     let mut sum = 0;
     for number in 1..=cluster.nodes() {
         let metrics = metrics(cluster, number)?;
@@ -172,7 +172,7 @@ pub fn connections(cluster: &Cluster, address: IpAddr) -> Result<u64> {
 }
 
 /// The metrics page of a node's speaker.
-pub fn metrics(cluster: &Cluster, node: usize) -> Result<String> {
+pub(crate) fn metrics(cluster: &Cluster, node: usize) -> Result<String> {
     let output = cluster.exec(
         Place::Node(node),
         &[
@@ -192,7 +192,7 @@ pub fn metrics(cluster: &Cluster, node: usize) -> Result<String> {
 }
 
 /// Herald's tables on a node as nft lists them.
-pub fn ruleset(cluster: &Cluster, node: usize) -> Result<String> {
+pub(crate) fn ruleset(cluster: &Cluster, node: usize) -> Result<String> {
     let output = cluster.exec(Place::Node(node), &["nft", "list", "ruleset"])?;
     anyhow::ensure!(
         output.status.success(),

@@ -18,7 +18,7 @@ const ADDRESSES: &str = "heraldlb.io/addresses";
 
 /// A deleted Service leaves nothing: its address is free for the next one, no element of it is in any ruleset, and nobody
 /// answers ARP or neighbour questions for it.
-pub fn deleted_service(cluster: &Cluster, namespace: &str) -> Result<()> {
+pub(crate) fn deleted_service(cluster: &Cluster, namespace: &str) -> Result<()> {
     let web = || Service::new(namespace, "web", "web").load_balancer();
     apply(cluster, &[echo(namespace, "web", 2), web().value()])?;
     rolled_out(cluster, namespace, "web")?;
@@ -82,7 +82,7 @@ fn in_rulesets(cluster: &Cluster, address: IpAddr) -> Result<bool> {
 }
 
 /// Each wrong wish gets its reason, on the object itself, and the others go on.
-pub fn bad_input(cluster: &Cluster, namespace: &str) -> Result<()> {
+pub(crate) fn bad_input(cluster: &Cluster, namespace: &str) -> Result<()> {
     let wish = |name: &str| {
         Service::new(namespace, name, "web")
             .load_balancer()
@@ -173,7 +173,7 @@ pub fn bad_input(cluster: &Cluster, namespace: &str) -> Result<()> {
 }
 
 /// An impossible new wish and a pool edit leave the working address in place.
-pub fn stable(cluster: &Cluster, namespace: &str) -> Result<()> {
+pub(crate) fn stable(cluster: &Cluster, namespace: &str) -> Result<()> {
     apply(
         cluster,
         &[

@@ -12,7 +12,7 @@ use crate::e2e::scenarios::traffic::until_answered;
 use crate::e2e::{apply, rolled_out};
 
 /// A cluster IP from a pod and from a node, over every family and transport.
-pub fn cluster_ips(cluster: &Cluster, namespace: &str) -> Result<()> {
+pub(crate) fn cluster_ips(cluster: &Cluster, namespace: &str) -> Result<()> {
     set_up(cluster, namespace)?;
     for address in cluster_ips_of(cluster, namespace, "web")? {
         for transport in TRANSPORTS {
@@ -36,7 +36,7 @@ pub fn cluster_ips(cluster: &Cluster, namespace: &str) -> Result<()> {
 }
 
 /// Names through CoreDNS, itself a Deployment behind a cluster IP of Herald.
-pub fn names(cluster: &Cluster, namespace: &str) -> Result<()> {
+pub(crate) fn names(cluster: &Cluster, namespace: &str) -> Result<()> {
     set_up(cluster, namespace)?;
     for name in [
         format!("web.{namespace}.svc.cluster.local"),
@@ -52,7 +52,7 @@ pub fn names(cluster: &Cluster, namespace: &str) -> Result<()> {
 }
 
 /// A pod that asks its own Service and is picked itself gets an answer: the hairpin is masqueraded.
-pub fn hairpin(cluster: &Cluster, namespace: &str) -> Result<()> {
+pub(crate) fn hairpin(cluster: &Cluster, namespace: &str) -> Result<()> {
     apply(
         cluster,
         &[

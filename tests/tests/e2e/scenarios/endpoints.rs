@@ -16,7 +16,7 @@ use crate::e2e::{apply, rolled_out};
 const QUIET: usize = 30;
 
 /// Added, unready, ready again, removed; for TCP and for UDP from one and the same client socket address space.
-pub fn follow(cluster: &Cluster, namespace: &str) -> Result<()> {
+pub(crate) fn follow(cluster: &Cluster, namespace: &str) -> Result<()> {
     apply(
         cluster,
         &[
@@ -73,7 +73,7 @@ pub fn follow(cluster: &Cluster, namespace: &str) -> Result<()> {
 }
 
 /// A rolling update loses no connection: pods leave the data path before they stop answering.
-pub fn rolling_update(cluster: &Cluster, namespace: &str) -> Result<()> {
+pub(crate) fn rolling_update(cluster: &Cluster, namespace: &str) -> Result<()> {
     apply(
         cluster,
         &[

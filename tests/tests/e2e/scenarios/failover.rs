@@ -16,7 +16,7 @@ use crate::e2e::{apply, rolled_out};
 
 /// The owner's speaker is restarted, then its LAN cable is pulled and put back: for every ARP question of the client at most
 /// one host answers, and an owner that has been replaced is not heard again before the address comes back to it.
-pub fn one_answer(cluster: &Cluster, namespace: &str) -> Result<()> {
+pub(crate) fn one_answer(cluster: &Cluster, namespace: &str) -> Result<()> {
     let address = web(cluster, namespace, 3)?;
     let first = owner(cluster, address)?;
     let client = Netns::open(&Place::Client.netns(cluster.name()));
@@ -104,7 +104,7 @@ fn turns(lines: &[String]) -> Result<Vec<(String, usize)>> {
 }
 
 /// `kill -9` of the owner's speaker: the download through it goes on.
-pub fn download_survives(cluster: &Cluster, namespace: &str) -> Result<()> {
+pub(crate) fn download_survives(cluster: &Cluster, namespace: &str) -> Result<()> {
     const BYTES: u64 = 3_000_000;
     let address = web(cluster, namespace, 2)?;
     let owner = owner(cluster, address)?;
@@ -158,7 +158,7 @@ pub fn download_survives(cluster: &Cluster, namespace: &str) -> Result<()> {
 }
 
 /// A node dies with everything on it: its addresses and its pods' traffic move.
-pub fn node_crash(cluster: &Cluster, namespace: &str) -> Result<()> {
+pub(crate) fn node_crash(cluster: &Cluster, namespace: &str) -> Result<()> {
     let address = web(cluster, namespace, 3)?;
     let dead = owner(cluster, address)?;
     let begun = Instant::now();

@@ -1,7 +1,7 @@
 //! The scenarios. Which of them run on which cluster is said in `e2e_*.rs`.
 
-pub mod addresses;
-pub mod cluster_ips;
-pub mod endpoints;
-pub mod failover;
-pub mod traffic;
+pub(crate) mod addresses;
+pub(crate) mod cluster_ips;
+pub(crate) mod endpoints;
+pub(crate) mod failover;
+pub(crate) mod traffic;

@@ -14,7 +14,7 @@ use crate::e2e::{apply, rolled_out};
 /// TCP and UDP, IPv4 and IPv6, from the LAN and from behind the router; every pod gets its share.
 ///
 /// The Service is hidden from kube-proxy, so that only Herald's data path can answer, and its counters must say so.
-pub fn load_balancer(cluster: &Cluster, namespace: &str) -> Result<()> {
+pub(crate) fn load_balancer(cluster: &Cluster, namespace: &str) -> Result<()> {
     apply(
         cluster,
         &[
@@ -30,7 +30,7 @@ pub fn load_balancer(cluster: &Cluster, namespace: &str) -> Result<()> {
 }
 
 /// The assertions of [`load_balancer`], apart so that a test can show them failing where Herald's data path is off.
-pub fn check_load_balancer(cluster: &Cluster, namespace: &str) -> Result<()> {
+pub(crate) fn check_load_balancer(cluster: &Cluster, namespace: &str) -> Result<()> {
     let mut answered = BTreeSet::new();
     for address in addresses(cluster, namespace, "web", 2)? {
         let before = connections(cluster, address)?;
@@ -60,7 +60,7 @@ pub fn check_load_balancer(cluster: &Cluster, namespace: &str) -> Result<()> {
 }
 
 /// Policy Local: the owner is a node with a pod, and the pod sees the client's own address.
-pub fn policy_local(cluster: &Cluster, namespace: &str) -> Result<()> {
+pub(crate) fn policy_local(cluster: &Cluster, namespace: &str) -> Result<()> {
     apply(
         cluster,
         &[
@@ -98,7 +98,7 @@ pub fn policy_local(cluster: &Cluster, namespace: &str) -> Result<()> {
 }
 
 /// Node ports of a node with the pod and of one without it, from the LAN and from behind the router.
-pub fn node_ports(cluster: &Cluster, namespace: &str) -> Result<()> {
+pub(crate) fn node_ports(cluster: &Cluster, namespace: &str) -> Result<()> {
     apply(
         cluster,
         &[
@@ -139,7 +139,7 @@ pub fn node_ports(cluster: &Cluster, namespace: &str) -> Result<()> {
 }
 
 /// A Service without endpoints refuses at once, instead of letting the client wait.
-pub fn no_endpoints(cluster: &Cluster, namespace: &str) -> Result<()> {
+pub(crate) fn no_endpoints(cluster: &Cluster, namespace: &str) -> Result<()> {
     apply(
         cluster,
         &[Service::new(namespace, "void", "nobody")
@@ -177,7 +177,7 @@ fn refused(error: &anyhow::Error) -> bool {
 }
 
 /// Asks until there is an answer: announcing and forwarding take a moment after the address is in the status.
-pub fn until_answered(
+pub(crate) fn until_answered(
     cluster: &Cluster,
     from: Place,
     to: (IpAddr, u16),
@@ -192,7 +192,7 @@ pub fn until_answered(
 }
 
 /// The node on which the one pod of a Deployment runs.
-pub fn node_of_pod(cluster: &Cluster, namespace: &str, app: &str) -> Result<String> {
+pub(crate) fn node_of_pod(cluster: &Cluster, namespace: &str, app: &str) -> Result<String> {
     let selector = format!("app={app}");
     let pods = get(cluster, &["pods", "-n", namespace, "-l", &selector])?;
     let name = pods["items"][0]["spec"]["nodeName"]
@@ -202,7 +202,7 @@ pub fn node_of_pod(cluster: &Cluster, namespace: &str, app: &str) -> Result<Stri
 }
 
 /// A node other than `name`.
-pub fn other_node(cluster: &Cluster, name: &str) -> Place {
+pub(crate) fn other_node(cluster: &Cluster, name: &str) -> Place {
     (1..=cluster.nodes())
         .map(Place::Node)
         .find(|place| place.label() != name)

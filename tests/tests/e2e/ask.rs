@@ -29,7 +29,12 @@ pub(crate) struct Answer {
 }
 
 /// One question over a new connection, from a place of the lab.
-pub(crate) fn ask(cluster: &str, from: Place, to: SocketAddr, transport: Transport) -> Result<Answer> {
+pub(crate) fn ask(
+    cluster: &str,
+    from: Place,
+    to: SocketAddr,
+    transport: Transport,
+) -> Result<Answer> {
     let text = Netns::open(&from.netns(cluster))
         .enter(|| match transport {
             Transport::Tcp => ask_tcp(to),

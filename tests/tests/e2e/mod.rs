@@ -57,9 +57,7 @@ fn up(mode: ServiceProxy) -> Result<Cluster> {
     };
     let cluster = Cluster::up(&options)?;
     for example in ["pool.yaml", "advertisement.yaml"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../deploy/examples")
-            .join(example);
+        let path = repository().join("deploy/examples").join(example);
         cluster.kubectl(&["apply", "-f", &path.to_string_lossy()])?;
     }
     Ok(cluster)
@@ -136,4 +134,9 @@ pub(crate) fn rolled_out(cluster: &Cluster, namespace: &str, deployment: &str) -
         "--timeout=60s",
     ])?;
     Ok(())
+}
+
+/// The checkout.
+pub(crate) fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("")
 }

@@ -36,7 +36,11 @@ pub(crate) fn addresses(
 }
 
 /// The addresses in a Service's status now, IPv4 first.
-pub(crate) fn current_addresses(cluster: &Cluster, namespace: &str, name: &str) -> Result<Vec<IpAddr>> {
+pub(crate) fn current_addresses(
+    cluster: &Cluster,
+    namespace: &str,
+    name: &str,
+) -> Result<Vec<IpAddr>> {
     let service = get(cluster, &["service", "-n", namespace, name])?;
     let ingress = service["status"]["loadBalancer"]["ingress"]
         .as_array()

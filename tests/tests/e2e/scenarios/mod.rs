@@ -4,4 +4,5 @@ pub(crate) mod addresses;
 pub(crate) mod cluster_ips;
 pub(crate) mod endpoints;
 pub(crate) mod failover;
+pub(crate) mod installation;
 pub(crate) mod traffic;

@@ -1,7 +1,7 @@
 //! Condition types and reasons that Herald writes. A reason is a word that a user can search the documentation for; the
 //! message beside it says what to do.
 
-/// Conditions of a Service (`status.conditions`).
+/// Conditions of a Service (`status.conditions`). `herald_controller_core::Reason` is the same list with the policy behind it.
 pub mod service {
     /// Whether the Service has every address it asked for.
     pub const ALLOCATED: &str = "heraldlb.io/Allocated";
@@ -14,6 +14,8 @@ pub mod service {
     pub mod allocated {
         /// True: the Service has what it asked for.
         pub const ALLOCATED: &str = "Allocated";
+        /// It keeps the address it has, because what it asks for now cannot be had.
+        pub const REQUEST_NOT_MET: &str = "RequestNotMet";
         /// No pool may serve this Service: none exists, or none is allotted to its namespace and labels.
         pub const NO_POOL: &str = "NoPool";
         /// The pool that the Service names does not exist.
@@ -30,22 +32,18 @@ pub mod service {
         pub const FAMILY_NOT_AVAILABLE: &str = "FamilyNotAvailable";
         /// The request cannot be read, or contradicts itself or the Service's families.
         pub const INVALID_REQUEST: &str = "InvalidRequest";
-        /// Pools were not read yet.
-        pub const PENDING: &str = "Pending";
+        /// The status holds something that is not from a pool; it is left alone.
+        pub const FOREIGN_STATUS: &str = "ForeignStatus";
     }
 
     /// Reasons of [`ANNOUNCED`].
     pub mod announced {
         /// True: the message names the speaker.
         pub const ANNOUNCED: &str = "Announced";
-        /// The Service has no address yet.
-        pub const NOT_ALLOCATED: &str = "NotAllocated";
         /// No L2Advertisement selects the pool and the Service.
         pub const NO_ADVERTISEMENT: &str = "NoAdvertisement";
-        /// No node may own the address: selectors, node conditions or the subnet rule them all out.
+        /// No node may own the address; the message says why for each.
         pub const NO_ELIGIBLE_NODE: &str = "NoEligibleNode";
-        /// No ready endpoint that the traffic policy allows.
-        pub const NO_ENDPOINTS: &str = "NoEndpoints";
         /// A speaker should own the address and has not said so yet.
         pub const PENDING: &str = "Pending";
         /// A host that is not Herald's answers for the address.
@@ -54,11 +52,9 @@ pub mod service {
 
     /// Reasons of [`ADDRESS_IN_POOL`](super::service::ADDRESS_IN_POOL).
     pub mod address_in_pool {
-        /// True: a pool holds every address of the Service.
-        pub const IN_POOL: &str = "InPool";
-        /// The pool exists and no longer holds the address. The address is kept.
+        /// False: the pool exists and no longer holds the address. The address is kept.
         pub const POOL_CHANGED: &str = "PoolChanged";
-        /// The pool is gone. The address is kept.
+        /// False: the pool is gone. The address is kept.
         pub const POOL_DELETED: &str = "PoolDeleted";
     }
 }
@@ -89,6 +85,8 @@ pub mod speaker {
     pub const RUNNING: &str = "Running";
     /// [`READY`] is False: the first lists from the API server are not complete.
     pub const STARTING: &str = "Starting";
+    /// [`READY`] is False: the speaker ends because its node goes; other nodes take its addresses at once.
+    pub const DRAINING: &str = "Draining";
     /// [`READY`] is False: no interface can carry announcements.
     pub const NO_INTERFACE: &str = "NoInterface";
     /// [`READY`] is False: the node's rules are not in place.

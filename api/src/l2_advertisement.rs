@@ -44,7 +44,7 @@ pub struct L2AdvertisementSpec {
     #[schemars(length(max = 32))]
     pub node_selectors: Vec<LabelSelector>,
 
-    /// Network interfaces that may announce. Empty: all. An address is announced only on interfaces whose subnet holds it.
+    /// Network interfaces to announce on, whatever their subnets. Empty: on each node, those whose subnet holds the address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::interfaces")]
     pub interfaces: Vec<String>,

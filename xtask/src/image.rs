@@ -204,7 +204,8 @@ fn pack(archive: &Path, images: &[Image]) -> Result<()> {
         .values()
         .map(|file| file.data.len() as u64)
         .sum();
-    println!(
+    // Not to standard output: `cluster up --json` prints for programs.
+    eprintln!(
         "    {}: {} packed, {} unpacked{}",
         names.join(" and "),
         mebibytes(archive.metadata()?.len()),

@@ -1,5 +1,7 @@
 //! The core crates decide and do not act: what they may depend on is a short list.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, bail};
 
 /// The crates this holds for, and whether their default features (the socket of herald-nft) count.
@@ -51,11 +53,11 @@ pub(super) fn check() -> Result<()> {
 }
 
 /// Judges the output of `cargo tree` (depth, blank, name, blank, more); gives how many crates it
-/// holds.
+/// holds, itself included.
 fn judge(tree: &str) -> Result<usize> {
     // The names from the root to the current line.
     let mut path: Vec<&str> = Vec::new();
-    let mut count = 0;
+    let mut all = BTreeSet::new();
     for line in tree.lines().filter(|line| !line.trim().is_empty()) {
         let mut words = line.split_whitespace();
         let (Some(Ok(depth)), Some(name)) = (words.next().map(str::parse), words.next()) else {
@@ -64,7 +66,7 @@ fn judge(tree: &str) -> Result<usize> {
         path.truncate(depth);
         let parent = path.last().copied();
         path.push(name);
-        count += 1;
+        all.insert(name);
         let core = |name: &str| CORE.iter().any(|(core, _)| *core == name);
         let direct = parent.is_some_and(core);
         let named = core(name) || ALLOWED.contains(&name);
@@ -76,10 +78,10 @@ fn judge(tree: &str) -> Result<usize> {
             );
         }
     }
-    if count == 0 {
+    if all.is_empty() {
         bail!("cargo tree printed nothing");
     }
-    Ok(count)
+    Ok(all.len())
 }
 
 /// Whether `name` is that crate or one of its family: `tokio`, `tokio-util`.

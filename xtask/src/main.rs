@@ -1,7 +1,10 @@
 //! `cargo xtask <verb>`: the one entry point for set-up, clusters, images, the demo and the tests.
 
+mod cluster;
 mod crds;
+mod demo;
 mod image;
+mod setup;
 mod step;
 mod test;
 
@@ -20,6 +23,13 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Install the Debian packages and build the real parts the lab needs
+    Setup,
+    /// A local cluster that stays up, for anyone to use
+    Cluster {
+        #[command(subcommand)]
+        command: cluster::ClusterCommand,
+    },
     /// Build the static binaries and pack them into OCI archives, without Docker
     Image {
         /// How to build: quickly, or as users run it
@@ -28,6 +38,12 @@ enum Verb {
         /// Folder for the archives [default: target/image/<profile>]
         #[arg(long)]
         out: Option<PathBuf>,
+    },
+    /// Bring a cluster up, show Herald at work on it, and take it down
+    Demo {
+        /// Leave the cluster up and say what to try
+        #[arg(long)]
+        keep: bool,
     },
     /// Run everything CI runs, or the steps whose names contain one of the given words
     Test {
@@ -57,6 +73,8 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Result<()> {
     match verb {
+        Verb::Setup => step::step("setup", setup::setup),
+        Verb::Cluster { command } => cluster::run(command),
         Verb::Image { profile, out } => {
             let images = step::step("images", || match out {
                 Some(dir) => image::ensure_in(profile, dir),
@@ -67,6 +85,7 @@ fn run(verb: Verb) -> Result<()> {
             }
             Ok(())
         }
+        Verb::Demo { keep } => demo::run(keep),
         Verb::Test { filter, list } => test::run(&filter, list),
         Verb::Crds { check: true } => step::step("crds --check", crds::check),
         Verb::Crds { check: false } => step::step("crds", crds::write),

@@ -106,3 +106,16 @@ fn encode(destination: Mac, operation: u16, ends: Ends) -> Frame {
     }
     frame
 }
+
+/// What a client sends; a speaker never does.
+#[cfg(test)]
+pub(crate) fn request(source: (Mac, Ipv4Addr), target: Ipv4Addr) -> Frame {
+    encode(
+        BROADCAST,
+        REQUEST,
+        Ends {
+            sender: source,
+            target: (Mac([0; 6]), target),
+        },
+    )
+}

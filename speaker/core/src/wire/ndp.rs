@@ -240,3 +240,22 @@ fn checksum(source: Ipv6Addr, destination: Ipv6Addr, icmp: &[u8]) -> u16 {
     }
     !u16::try_from(sum).unwrap_or_default()
 }
+
+/// What a client sends; a speaker never does.
+#[cfg(test)]
+pub(crate) fn solicit(source: (Mac, Ipv6Addr), target: Ipv6Addr) -> Frame {
+    let group = solicited_node(target);
+    let ends = Ends {
+        macs: (source.0, multicast_mac(group)),
+        addresses: (source.1, group),
+    };
+    encode(
+        ends,
+        &Body {
+            kind: SOLICITATION,
+            flags: 0,
+            target,
+            option: false,
+        },
+    )
+}

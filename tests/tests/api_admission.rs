@@ -42,9 +42,11 @@ fn manifests_are_accepted_and_grant_no_more_than_needed() -> Result<()> {
         "crd",
         "--all",
     ])?;
-    admin.run(&["apply", "-f", &checkout("deploy/examples")])?;
+    // Server-side: kubectl hands fields that were applied client-side over to whoever applies next, which is no apply of ours.
+    admin.run(&["apply", "--server-side", "-f", &checkout("deploy/examples")])?;
     permissions(&admin)?;
     own_speaker_only(&server)?;
+    controller_writes(&server)?;
     nothing_is_left(&admin)
 }
 
@@ -95,6 +97,106 @@ fn nothing_is_left(admin: &Kubectl<'_>) -> Result<()> {
         ensure!(left.is_empty(), "left: {left:?}");
         Ok(Some(()))
     })
+}
+
+/// The controller's writes need no right on Services or pools beyond those in the manifests: addresses, conditions and the
+/// annotation in one apply of the status, which cannot change the spec.
+fn controller_writes(server: &ApiServer) -> Result<()> {
+    let admin = server.admin();
+    let token = admin.run(&[
+        "-n",
+        "herald-system",
+        "create",
+        "token",
+        "herald-controller",
+    ])?;
+    let controller = server.with_token(token.trim());
+    let apply = |manager: &str, extra: &[&str], object: &Value| {
+        let manager = format!("--field-manager={manager}");
+        let args = [
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            &manager,
+            "-f",
+            "-",
+        ];
+        controller.run_with(&[&args, extra].concat(), object)
+    };
+    let condition = |kind: &str| {
+        json!({
+            "type": kind, "status": "True", "reason": "Test", "message": "",
+            "lastTransitionTime": "2026-11-21T10:00:00Z",
+        })
+    };
+    let service = |status: &Value| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {
+                "name": "web", "namespace": "default",
+                "annotations": { "heraldlb.io/allocated-from": "lan" },
+            },
+            "spec": { "externalName": "changed.example.com" },
+            "status": status,
+        })
+    };
+    let status = json!({
+        "loadBalancer": { "ingress": [{ "ip": "10.77.0.100" }] },
+        "conditions": [condition("heraldlb.io/Allocated")],
+    });
+    apply(
+        "herald-controller",
+        &["--subresource=status"],
+        &service(&status),
+    )?;
+    let mut announced = service(&json!({ "conditions": [condition("heraldlb.io/Announced")] }));
+    announced["metadata"]["annotations"] = Value::Null;
+    apply(
+        "herald-controller-announced",
+        &["--subresource=status"],
+        &announced,
+    )?;
+    let stored: Value =
+        serde_json::from_str(&admin.run(&["get", "service", "web", "-o", "json"])?)?;
+    ensure!(
+        stored["metadata"]["annotations"]["heraldlb.io/allocated-from"] == "lan",
+        "{stored}"
+    );
+    ensure!(
+        stored["status"]["loadBalancer"]["ingress"][0]["ip"] == "10.77.0.100",
+        "{stored}"
+    );
+    ensure!(
+        stored["status"]["conditions"].as_array().map(Vec::len) == Some(2),
+        "{stored}"
+    );
+    ensure!(
+        stored["spec"]["externalName"].is_null(),
+        "the spec changed: {stored}"
+    );
+
+    let mut pool = object(
+        "AddressPool",
+        "lan",
+        "status",
+        &json!({ "assignedIPv4": 1 }),
+    );
+    apply("herald-controller-pool", &["--subresource=status"], &pool)?;
+    pool["status"] = Value::Null;
+    for finalizers in [json!(["heraldlb.io/pool-in-use"]), json!([])] {
+        pool["metadata"]["finalizers"] = finalizers.clone();
+        apply("herald-controller-pool", &[], &pool)?;
+        let stored: Value =
+            serde_json::from_str(&admin.run(&["get", "addresspool", "lan", "-o", "json"])?)?;
+        let found = stored["metadata"]
+            .get("finalizers")
+            .cloned()
+            .unwrap_or_else(|| json!([]));
+        ensure!(found == finalizers, "finalizers {found}, not {finalizers}");
+        ensure!(stored["status"]["assignedIPv4"] == 1, "{stored}");
+    }
+    Ok(())
 }
 
 /// A speaker's token may write the Speaker of its node, no other; without a node it may write none.
@@ -281,7 +383,14 @@ fn permissions(admin: &Kubectl<'_>) -> Result<()> {
             "",
             false,
         ),
-        ("controller", "create", "events", "default", true),
+        (
+            "controller",
+            "create",
+            "events.events.k8s.io",
+            "default",
+            true,
+        ),
+        ("controller", "list", "nodes", "", false),
         (
             "controller",
             "update",

@@ -90,6 +90,7 @@ pub(crate) fn run(filters: &[String], list: bool) -> Result<()> {
 /// All steps, in order.
 fn steps(targets: &Targets) -> Vec<Step> {
     let mut steps = vec![
+        Step::check("setup", crate::setup::setup),
         Step::cargo("fmt", &["fmt", "--all", "--check"]),
         Step::check("core-deps", core_deps::check),
         Step::cargo(
@@ -247,16 +248,16 @@ mod tests {
     #[test]
     fn without_a_filter_everything_runs_cheapest_first() {
         let all = names(&[]);
-        assert_eq!(all.first().map(String::as_str), Some("fmt"));
+        assert_eq!(all.first().map(String::as_str), Some("setup"));
         assert_eq!(all.last().map(String::as_str), Some("e2e_basic"));
-        assert_eq!(all.len(), 11);
+        assert_eq!(all.len(), 12);
     }
 
     #[test]
     fn a_filter_selects_steps_and_brings_what_they_need() {
         assert_eq!(names(&["unit", "fmt"]), ["fmt", "unit"]);
         assert_eq!(names(&["netns"]), ["netns_a", "netns_b"]);
-        assert_eq!(names(&["e2e"]), ["images", "e2e_basic"]);
+        assert_eq!(names(&["e2e"]), ["setup", "images", "e2e_basic"]);
         assert!(selected(steps(&targets()), &["nothing".to_owned()]).is_err());
     }
 }

@@ -15,17 +15,23 @@
 //! an address only while the latest [`DataPathReport::Synced`] of its Service lists it, and withdraw it before sending the
 //! change that takes it away.
 
+mod kernel;
+mod worker;
+
 use std::net::IpAddr;
 
 use herald_core::ServiceKey;
 use herald_speaker_core::{ForwardConfig, NodeForwarding, ServiceForwarding};
 use tokio::sync::{mpsc, oneshot};
 
+use kernel::delete_tables;
+use worker::Worker;
+
 /// How the data path is run.
 #[derive(Clone, Debug)]
 pub struct DataPathConfig {
-    /// What is carried, and the mark bit. With mode `Off` tables of an earlier run are removed and every change is
-    /// reported as synced.
+    /// What is carried, and the mark bit. With mode `Off` tables of an earlier run are removed, and announcing has nothing to
+    /// wait for.
     pub forward: ForwardConfig,
     /// Own the tables (`NFT_TABLE_F_OWNER|PERSIST`), so that no other program can change them, where the kernel can.
     pub own_tables: bool,
@@ -109,17 +115,21 @@ impl DataPath {
     pub fn spawn(
         config: DataPathConfig,
     ) -> std::io::Result<(DataPathHandle, mpsc::Receiver<DataPathReport>)> {
+        // Commits block, so the loop has a thread and a runtime of its own.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
         let (commands, received) = mpsc::channel(COMMANDS);
         let (reports, read) = mpsc::channel(REPORTS);
         std::thread::Builder::new()
             .name("data-path".into())
-            .spawn(move || run(config, received, reports))?;
+            .spawn(move || runtime.block_on(Worker::new(config, reports).run(received)))?;
         Ok((DataPathHandle { commands }, read))
     }
 
     /// Removes everything the data path ever made on this node: for uninstalling.
     pub fn cleanup() -> Result<(), CleanupError> {
-        Ok(())
+        delete_tables().map_err(CleanupError)
     }
 }
 
@@ -127,16 +137,6 @@ impl DataPath {
 #[derive(Debug, thiserror::Error)]
 #[error("removing the nf_tables tables \"ip herald\" and \"ip6 herald\": {0}")]
 pub struct CleanupError(#[source] std::io::Error);
-
-fn run(
-    _config: DataPathConfig,
-    mut commands: mpsc::Receiver<Command>,
-    _reports: mpsc::Sender<DataPathReport>,
-) {
-    while let Some(command) = commands.blocking_recv() {
-        tracing::debug!(?command, "data path");
-    }
-}
 
 impl DataPathHandle {
     /// The first full state. Sent again, it replaces everything known.

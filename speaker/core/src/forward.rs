@@ -17,6 +17,7 @@ use ipnet::IpNet;
 
 use crate::{ServiceView, Snapshot, TrafficPolicy};
 
+pub(crate) use node::disjoint;
 pub use node::{NodeForwarding, forward_node};
 
 /// Which of a Service's addresses this node's data path carries.
@@ -131,6 +132,8 @@ pub struct Backend {
     pub address: SocketAddr,
     /// The node it runs on, where known.
     pub node: Option<Arc<str>>,
+    /// It runs on this node.
+    pub local: bool,
 }
 
 /// What becomes of a new connection to a frontend, short-circuits for the node's own clients aside.

@@ -80,6 +80,7 @@ fn choose(
         .map(|(address, c)| Backend {
             address: *address,
             node: c.node.clone(),
+            local: c.local,
         })
         .collect()
 }

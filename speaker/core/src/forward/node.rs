@@ -75,7 +75,7 @@ fn without_loopback(range: &AddressRange) -> Vec<AddressRange> {
 }
 
 /// The same addresses as sorted ranges that neither overlap nor touch.
-fn disjoint(mut ranges: Vec<AddressRange>) -> Vec<AddressRange> {
+pub(crate) fn disjoint(mut ranges: Vec<AddressRange>) -> Vec<AddressRange> {
     ranges.sort_unstable();
     let mut merged: Vec<AddressRange> = Vec::with_capacity(ranges.len());
     for range in ranges {

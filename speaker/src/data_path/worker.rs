@@ -1,0 +1,297 @@
+//! The thread's loop: coalesces commands, applies them, reports, and tries again what failed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use herald_core::ServiceKey;
+use herald_speaker_core::ruleset::Ruleset;
+use herald_speaker_core::{Frontend, Role, ServiceForwarding, ServiceProxy};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::kernel::{Kernel, Refused, Unavailable, delete_tables};
+use super::{Command, DataPathConfig, DataPathReport, SyncedService};
+
+/// How often the whole state is compared with the kernel, in case something changed it.
+const AUDIT: Duration = Duration::from_secs(300);
+/// How long nothing must have happened before unused pick chains are deleted.
+const IDLE: Duration = Duration::from_secs(30);
+/// Unused pick chains that are kept even so, because Services scale back and forth.
+const SPARE_CHAINS: usize = 32;
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// When to try again.
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    at: Instant,
+    delay: Duration,
+}
+
+impl Retry {
+    fn after(previous: Option<Self>) -> Self {
+        let delay = previous.map_or(FIRST_RETRY, |r| (r.delay * 2).min(LAST_RETRY));
+        Self {
+            at: Instant::now() + delay,
+            delay,
+        }
+    }
+}
+
+pub(super) struct Worker {
+    config: DataPathConfig,
+    reports: mpsc::Sender<DataPathReport>,
+    /// Reports that found the channel full.
+    outbox: VecDeque<DataPathReport>,
+    ruleset: Ruleset,
+    kernel: Option<Kernel>,
+    /// The first full state has come.
+    started: bool,
+    /// Something may have to be written.
+    dirty: bool,
+    /// Services whose latest forwarding has not been reported as applied.
+    pending: BTreeSet<ServiceKey>,
+    failed: HashMap<ServiceKey, Retry>,
+    blocked: Option<Retry>,
+    ready: bool,
+    audit: Instant,
+    idle: Option<Instant>,
+}
+
+impl Worker {
+    pub(super) fn new(config: DataPathConfig, reports: mpsc::Sender<DataPathReport>) -> Self {
+        Self {
+            ruleset: Ruleset::new(&config.forward),
+            config,
+            reports,
+            outbox: VecDeque::new(),
+            kernel: None,
+            started: false,
+            dirty: false,
+            pending: BTreeSet::new(),
+            failed: HashMap::new(),
+            blocked: None,
+            ready: false,
+            audit: Instant::now() + AUDIT,
+            idle: None,
+        }
+    }
+
+    /// Until every handle is gone.
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let reports = self.reports.clone();
+        loop {
+            let deadline = self.deadline();
+            tokio::select! {
+                command = commands.recv() => {
+                    let Some(command) = command else { return };
+                    self.take(command);
+                    while let Ok(command) = commands.try_recv() {
+                        self.take(command);
+                    }
+                }
+                permit = reports.reserve(), if !self.outbox.is_empty() => {
+                    match (permit, self.outbox.pop_front()) {
+                        (Ok(permit), Some(report)) => permit.send(report),
+                        // Nobody listens any more.
+                        _ => self.outbox.clear(),
+                    }
+                    continue;
+                }
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+            self.work();
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        if let Some(blocked) = self.blocked {
+            return blocked.at;
+        }
+        let retries = self.failed.values().map(|retry| retry.at);
+        retries.chain(self.idle).fold(self.audit, Instant::min)
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Replace(node, services) => {
+                self.started = true;
+                self.dirty = true;
+                self.ruleset.want_node(node);
+                let kept: HashSet<&ServiceKey> = services.iter().map(|s| &s.key).collect();
+                let known = self.ruleset.services().map(|s| &s.key);
+                let gone: Vec<_> = known.filter(|k| !kept.contains(k)).cloned().collect();
+                for key in gone {
+                    self.want(ServiceForwarding::empty(key));
+                }
+                for service in services {
+                    self.want(service);
+                }
+            }
+            Command::Change(services) => {
+                for service in services {
+                    self.want(service);
+                }
+            }
+            Command::Node(node) => {
+                self.dirty = true;
+                self.ruleset.want_node(node);
+            }
+            Command::Counters(answer) => {
+                let counters = self.kernel.as_mut().map(Kernel::counters);
+                let counters = counters.unwrap_or_else(|| Ok(Vec::new()));
+                // Whoever asked may have given up waiting.
+                let _ = answer.send(counters.unwrap_or_else(|error| {
+                    debug!(%error, "reading counters");
+                    Vec::new()
+                }));
+            }
+        }
+    }
+
+    fn want(&mut self, service: ServiceForwarding) {
+        self.dirty = true;
+        self.failed.remove(&service.key);
+        self.pending.insert(service.key.clone());
+        self.ruleset.want(service);
+    }
+
+    fn work(&mut self) {
+        let now = Instant::now();
+        if !self.started || self.blocked.is_some_and(|retry| now < retry.at) {
+            return;
+        }
+        let result = if self.config.forward.mode == ServiceProxy::Off {
+            self.stay_off()
+        } else {
+            self.apply(now)
+        };
+        match result {
+            Ok(refused) => {
+                self.blocked = None;
+                self.report(refused);
+            }
+            Err(error) => {
+                let told = self.blocked.is_some();
+                self.blocked = Some(Retry::after(self.blocked));
+                self.ready = false;
+                self.dirty = true;
+                // The socket may be what is broken.
+                self.kernel = None;
+                if told {
+                    debug!(%error, "the data path is still unavailable");
+                } else {
+                    warn!(%error, "the data path is unavailable");
+                    let error = error.to_string();
+                    self.outbox.push_back(DataPathReport::Unavailable { error });
+                }
+            }
+        }
+    }
+
+    /// Another proxy carries the Services: what an earlier run left must not stand in its way.
+    fn stay_off(&mut self) -> Result<Refused, Unavailable> {
+        if !self.ready {
+            delete_tables().map_err(|e| Unavailable::Refused(e.to_string()))?;
+        }
+        self.audit = Instant::now() + AUDIT;
+        self.dirty = false;
+        Ok(Refused::new())
+    }
+
+    fn apply(&mut self, now: Instant) -> Result<Refused, Unavailable> {
+        let ruleset = &mut self.ruleset;
+        let kernel = if let Some(kernel) = &mut self.kernel {
+            kernel
+        } else {
+            let (mut kernel, flags) = Kernel::open(self.config.own_tables)?;
+            ruleset.set_table_flags(flags);
+            kernel.resync(ruleset)?;
+            self.dirty = true;
+            self.kernel.insert(kernel)
+        };
+        if self.audit <= now {
+            kernel.resync(ruleset)?;
+            self.audit = now + AUDIT;
+            self.dirty = true;
+        }
+        self.dirty |= self.failed.values().any(|retry| retry.at <= now);
+        if !self.dirty {
+            if self.idle.is_some_and(|at| at <= now) {
+                self.idle = None;
+                kernel.collect(ruleset, SPARE_CHAINS)?;
+            }
+            return Ok(Refused::new());
+        }
+        let waiting = self.failed.iter().filter(|(_, retry)| retry.at > now);
+        let skip = waiting.map(|(key, _)| key.clone()).collect();
+        let refused = kernel.apply(ruleset, &skip)?;
+        self.dirty = false;
+        self.idle = Some(Instant::now() + IDLE);
+        let tried = |key: &ServiceKey| !skip.contains(key) && !refused.contains_key(key);
+        self.failed.retain(|key, _| !tried(key));
+        Ok(refused)
+    }
+
+    fn report(&mut self, refused: Refused) {
+        let mut by_error: BTreeMap<String, Vec<ServiceKey>> = BTreeMap::new();
+        for (key, error) in refused {
+            let previous = self.failed.get(&key).copied();
+            self.failed.insert(key.clone(), Retry::after(previous));
+            self.pending.insert(key.clone());
+            by_error.entry(error).or_default().push(key);
+        }
+        for (error, keys) in by_error {
+            warn!(?keys, %error, "the kernel refused Services");
+            self.outbox
+                .push_back(DataPathReport::Failed { keys, error });
+        }
+        let failed = &self.failed;
+        let pending = std::mem::take(&mut self.pending);
+        let (waiting, synced) = pending.into_iter().partition(|k| failed.contains_key(k));
+        self.pending = waiting;
+        let synced: BTreeSet<ServiceKey> = synced;
+        if !synced.is_empty() {
+            let services = synced.iter().map(|key| self.synced(key)).collect();
+            self.push_synced(&synced, services);
+        }
+        if !self.ready {
+            self.ready = true;
+            self.outbox.push_back(DataPathReport::Ready);
+        }
+    }
+
+    /// The addresses of a Service that lead to it: not those where another Service came first on every port.
+    fn synced(&self, key: &ServiceKey) -> SyncedService {
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        let frontends = self.ruleset.service(key).map(|s| s.frontends.as_slice());
+        for forwarding in frontends.unwrap_or_default() {
+            let external = matches!(forwarding.role, Role::LoadBalancer | Role::ExternalIp);
+            if let Frontend::Address { address, .. } = forwarding.frontend
+                && external
+                && self.ruleset.owner(&forwarding.frontend) == Some(key)
+            {
+                addresses.push(address);
+            }
+        }
+        addresses.sort_unstable();
+        addresses.dedup();
+        SyncedService {
+            key: key.clone(),
+            addresses,
+        }
+    }
+
+    /// Reports that wait unread are merged, so that the outbox holds a Service once.
+    fn push_synced(&mut self, keys: &BTreeSet<ServiceKey>, new: Vec<SyncedService>) {
+        if let Some(DataPathReport::Synced { services }) = self.outbox.back_mut() {
+            services.retain(|s| !keys.contains(&s.key));
+            services.extend(new);
+        } else {
+            self.outbox
+                .push_back(DataPathReport::Synced { services: new });
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::{
-    Backoff, ErrorKind, Gate, LoadBalancerId, LoadBalancerRequest, Outcome, Plan, PortKey,
+    Backoff, Doubt, ErrorKind, Gate, LoadBalancerId, LoadBalancerRequest, Outcome, Plan, PortKey,
     Provider, ProviderError, Reason, Release, Report, Scope, ServiceReport, Step, UnixTime,
 };
 
@@ -166,6 +166,7 @@ async fn run<P: Provider, V>(
 ) -> Run<V> {
     let mut taken: Vec<P::Step> = Vec::new();
     let mut failures: Vec<Failure> = Vec::new();
+    let mut unclear: Vec<P::Step> = Vec::new();
     let mut held = Vec::new();
     let verdict = loop {
         let planned = plan(&lock(inventory));
@@ -187,6 +188,9 @@ async fn run<P: Provider, V>(
                 } else {
                     step.scope()
                 };
+                if matches!(error.kind, ErrorKind::Retryable | ErrorKind::Terminal) {
+                    unclear.push(step.clone());
+                }
                 let all = scope == Scope::LoadBalancer;
                 failures.push(Failure { scope, error });
                 if all {
@@ -195,10 +199,10 @@ async fn run<P: Provider, V>(
             }
         }
     };
-    let doubtful = |f: &Failure| matches!(f.error.kind, ErrorKind::Retryable | ErrorKind::Terminal);
-    // What is awaited has to be read again next time, and so has what an unclear answer left open.
-    if failures.iter().any(doubtful) || (failures.is_empty() && awaits(&verdict)) {
-        provider.forget(&mut lock(inventory), id);
+    if !unclear.is_empty() {
+        provider.forget(&mut lock(inventory), id, Doubt::Unclear(&unclear));
+    } else if failures.is_empty() && awaits(&verdict) {
+        provider.forget(&mut lock(inventory), id, Doubt::Awaiting);
     }
     let changing = taken.iter().filter(|s| s.changes());
     Run {

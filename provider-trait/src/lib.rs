@@ -36,7 +36,7 @@ pub use error::{ErrorKind, ProviderError};
 pub use outcome::{
     Ingress, Outcome, PortReport, Reason, Release, Report, ServiceReport, TargetCount,
 };
-pub use provider::{Gate, Identity, OpenGate, Plan, Provider, Scope, Step};
+pub use provider::{Doubt, Gate, Identity, OpenGate, Plan, Provider, Scope, Step};
 pub use request::{
     EndpointPort, EndpointTarget, LoadBalancerId, LoadBalancerRequest, NodeTarget, PortKey,
     PortRequest, Readiness, ServiceRequest, Taint, TargetPort,

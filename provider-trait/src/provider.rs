@@ -77,6 +77,15 @@ impl Gate for OpenGate {
     }
 }
 
+/// Why what is known of a load balancer has to be read again.
+#[derive(Clone, Copy, Debug)]
+pub enum Doubt<'a, S> {
+    /// Something is awaited: states may have moved on by themselves.
+    Awaiting,
+    /// These steps failed in a way that leaves open whether they took effect; empty for the slow audit of everything.
+    Unclear(&'a [S]),
+}
+
 /// An external source of load balancers.
 ///
 /// Contract, checked by the conformance suite (`testing::conformance`):
@@ -124,9 +133,13 @@ pub trait Provider: Send + Sync {
     /// Enters what a call showed into the inventory.
     fn absorb(&self, inventory: &mut Self::Inventory, seen: Self::Seen);
 
-    /// Marks what is known of one load balancer as doubtful, so that its next plan begins by reading: after an
-    /// error that leaves open whether the call took effect, and for the slow audit of everything.
-    fn forget(&self, inventory: &mut Self::Inventory, id: &LoadBalancerId);
+    /// Marks what is known of one load balancer as doubtful, so that its next plan begins by reading.
+    fn forget(
+        &self,
+        inventory: &mut Self::Inventory,
+        id: &LoadBalancerId,
+        doubt: Doubt<'_, Self::Step>,
+    );
 
     /// The load balancers of this cluster that the inventory holds, wanted or not.
     fn found(&self, inventory: &Self::Inventory) -> BTreeSet<LoadBalancerId>;

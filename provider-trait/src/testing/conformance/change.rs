@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use super::{Harness, Session, settle};
-use crate::{Outcome, Provider};
+use crate::{Doubt, Outcome, Provider};
 
 /// Ports come and go with the Service's; the others stay.
 pub async fn adds_and_removes_ports<H: Harness>(make: impl AsyncFn() -> H) {
@@ -78,9 +78,11 @@ pub async fn repairs_what_somebody_removed<H: Harness>(make: impl AsyncFn() -> H
     let whole = harness.resources().await;
     harness.remove_a_listener(&request).await;
     assert_ne!(harness.resources().await, whole);
-    session
-        .provider
-        .forget(&mut session.inventory.lock().unwrap(), &request.id);
+    session.provider.forget(
+        &mut session.inventory.lock().unwrap(),
+        &request.id,
+        Doubt::Unclear(&[]),
+    );
     session.settle(&mut request).await;
     assert_eq!(harness.resources().await, whole);
 }

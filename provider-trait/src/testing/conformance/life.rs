@@ -1,7 +1,7 @@
 //! From creation to removal, without faults.
 
 use super::{Harness, Session};
-use crate::{Outcome, Provider};
+use crate::{Doubt, Outcome, Provider};
 
 /// A new load balancer becomes `Ready` on every port, is published, and has targets behind every port.
 pub async fn creates_and_settles<H: Harness>(make: impl AsyncFn() -> H) {
@@ -35,9 +35,11 @@ pub async fn does_nothing_when_nothing_differs<H: Harness>(make: impl AsyncFn() 
     let mut request = harness.request("web");
     session.settle(&mut request).await;
     let before = harness.changes().await;
-    session
-        .provider
-        .forget(&mut session.inventory.lock().unwrap(), &request.id);
+    session.provider.forget(
+        &mut session.inventory.lock().unwrap(),
+        &request.id,
+        Doubt::Unclear(&[]),
+    );
     let again = session.ensure(&request).await;
     assert_eq!(again.applied, Vec::<String>::new());
     assert_eq!(harness.changes().await, before);

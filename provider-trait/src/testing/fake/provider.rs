@@ -4,8 +4,8 @@ use std::fmt;
 use super::cloud::{Cloud, LoadBalancer, TargetSet};
 use super::plan;
 use crate::{
-    Gate, Identity, LoadBalancerId, LoadBalancerRequest, Plan, PortKey, Provider, ProviderError,
-    Release, Report, Scope, Step, UnixTime,
+    Doubt, Gate, Identity, LoadBalancerId, LoadBalancerRequest, Plan, PortKey, Provider,
+    ProviderError, Release, Report, Scope, Step, UnixTime,
 };
 
 /// The annotation that sets a load balancer's scheme, which is fixed at creation.
@@ -245,7 +245,7 @@ impl Provider for FakeProvider {
         inventory.known.insert(id, Some(known));
     }
 
-    fn forget(&self, inventory: &mut FakeInventory, id: &LoadBalancerId) {
+    fn forget(&self, inventory: &mut FakeInventory, id: &LoadBalancerId, _: Doubt<'_, FakeStep>) {
         inventory.known.insert(id.clone(), None);
     }
 

@@ -171,6 +171,11 @@ pub(crate) fn start_controllers(state: &mut State, program: &Path) -> Result<()>
             "--service-account-private-key-file={}",
             at("service-account.key")
         ),
+        // Its own place would be made on the machine.
+        format!(
+            "--flex-volume-plugin-dir={}",
+            folder(&state.name).join("plugins").display()
+        ),
         "--allocate-node-cidrs".to_owned(),
         "--use-service-account-credentials".to_owned(),
         "--node-monitor-period=1s".to_owned(),
@@ -186,7 +191,11 @@ pub(crate) fn check_running(state: &State, roles: &[&str]) -> Result<()> {
     let ended = roles.iter().find(|role| state.running(role).is_none());
     if let Some(role) = ended {
         let log = folder(&state.name).join("logs").join(format!("{role}.log"));
-        let text = format!("{role} has ended; its log is {}{}", log.display(), tail(&log));
+        let text = format!(
+            "{role} has ended; its log is {}{}",
+            log.display(),
+            tail(&log)
+        );
         return Err(Hopeless(text).into());
     }
     Ok(())

@@ -12,6 +12,7 @@ use crate::netns::Netns;
 use crate::process::{self, Recorded, run};
 use crate::state::{State, folder, node_folder};
 use crate::topology::MAX_NODES;
+use crate::wait::wait_regardless;
 use crate::{node, state};
 
 /// Ends everything of the cluster `name` and removes every trace. Nothing to do is no error.
@@ -27,16 +28,15 @@ pub fn down(name: &str) -> Result<()> {
     // Nothing is asked to end: there is nothing to save. Kubelets first, they would start again what is ended
     // below them; then the containers, then those that keep them.
     process::kill(&everyone.iter().filter(kubelet).cloned().collect::<Vec<_>>())?;
-    kill_containers(name)?;
+    let mut containers = all_containers(name);
+    kill_containers(&containers)?;
     process::kill(&everyone)?;
     // What was started meanwhile: a shim that containerd was just about to use, its container.
     process::kill(&process::marked(name))?;
-    kill_containers(name)?;
+    containers.extend(all_containers(name));
+    kill_containers(&containers)?;
     recorded.iter().for_each(Recorded::reap);
-
-    for number in 1..=MAX_NODES {
-        remove_cgroups(name, number)?;
-    }
+    remove_cgroups(&containers)?;
     for namespace in namespaces(name)? {
         Netns::open(&namespace).remove()?;
     }
@@ -51,7 +51,7 @@ pub(crate) fn kill_node(state: &State, number: usize) -> Result<()> {
     let own = state
         .running(&node::role(number, "containerd"))
         .and_then(|containerd| mounts(containerd.pid));
-    let in_cgroup = containers(&state.name, number);
+    let in_cgroup = in_containers(&containers(&state.name, number));
     let prefix = node::role(number, "");
     let mut dead =
         process::find(|pid| in_cgroup.contains(&pid) || own.is_some() && mounts(pid) == own);
@@ -63,49 +63,71 @@ pub(crate) fn kill_node(state: &State, number: usize) -> Result<()> {
     process::kill(&dead).with_context(|| format!("crash the node of {}", folder.display()))
 }
 
-/// Kills what runs in the containers of all nodes.
-fn kill_containers(name: &str) -> Result<()> {
-    let inside: BTreeSet<u32> = (1..=MAX_NODES)
-        .flat_map(|number| containers(name, number))
-        .collect();
+/// Kills what runs in these containers.
+fn kill_containers(ids: &[String]) -> Result<()> {
+    let inside = in_containers(ids);
     if inside.is_empty() {
         return Ok(());
     }
     process::kill(&process::find(|pid| inside.contains(&pid)))
 }
 
-/// Ids of the processes in a node's containers.
-fn containers(name: &str, number: usize) -> BTreeSet<u32> {
-    let cgroups = cgroups(name, number);
-    cgroups
-        .iter()
-        .flat_map(|folder| process::in_cgroup(folder))
+/// Ids of the containers that containerd has on one node, also if it no longer runs.
+fn containers(name: &str, number: usize) -> Vec<String> {
+    let tasks =
+        node_folder(name, number).join("run/containerd/io.containerd.runtime.v2.task/k8s.io");
+    let entries = fs::read_dir(tasks).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
         .collect()
 }
 
-/// The node's cgroup in each hierarchy (version 1 has several) that has it.
-fn cgroups(name: &str, number: usize) -> Vec<PathBuf> {
+fn all_containers(name: &str) -> Vec<String> {
+    (1..=MAX_NODES)
+        .flat_map(|number| containers(name, number))
+        .collect()
+}
+
+/// Ids of the processes in containers.
+fn in_containers(ids: &[String]) -> BTreeSet<u32> {
+    ids.iter()
+        .flat_map(|id| cgroups(id))
+        .flat_map(|folder| process::in_cgroup(&folder))
+        .collect()
+}
+
+/// Where containerd puts containers, in each hierarchy (version 1 of cgroups has several).
+fn cgroup_parents() -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     let hierarchies = fs::read_dir(root)
         .into_iter()
         .flatten()
         .flatten()
         .map(|entry| entry.path());
-    let own = node::cgroup(name, number);
-    let all = hierarchies
+    hierarchies
         .chain([root.to_owned()])
-        .map(|hierarchy| hierarchy.join(&own));
+        .map(|hierarchy| hierarchy.join("k8s.io"))
+        .collect()
+}
+
+/// A container's cgroups.
+fn cgroups(id: &str) -> Vec<PathBuf> {
+    let all = cgroup_parents().into_iter().map(|parent| parent.join(id));
     all.filter(|folder| folder.is_dir()).collect()
 }
 
-/// Removes a node's cgroups, leaves first. A cgroup is busy for a moment after its last process.
-fn remove_cgroups(name: &str, number: usize) -> Result<()> {
-    for folder in cgroups(name, number) {
-        crate::wait::wait_regardless(
+/// Removes containers' cgroups. A cgroup is busy for a moment after its last process.
+fn remove_cgroups(ids: &[String]) -> Result<()> {
+    for folder in ids.iter().flat_map(|id| cgroups(id)) {
+        wait_regardless(
             &format!("removal of cgroup {}", folder.display()),
             Duration::from_secs(10),
             || remove_cgroup(&folder).map(Some),
         )?;
+    }
+    for parent in cgroup_parents() {
+        // Not empty, or never there: other clusters' containers.
+        drop(fs::remove_dir(parent));
     }
     Ok(())
 }

@@ -25,11 +25,6 @@ use crate::wait::wait_for;
 /// containerd's socket, inside the node.
 pub(crate) const SOCKET: &str = "/run/containerd/containerd.sock";
 
-/// cgroup of a node's containers, below each hierarchy's root.
-pub(crate) fn cgroup(name: &str, node: usize) -> String {
-    format!("herald-{name}-{}", node_name(node))
-}
-
 /// The role under which a node's program is written down.
 pub(crate) fn role(node: usize, program: &str) -> String {
     format!("{}-{program}", node_name(node))
@@ -42,9 +37,16 @@ pub(crate) fn start_containerd(state: &State, node: usize) -> Result<Recorded> {
     let shared = folder(&state.name);
     // Certificates and logs are below /var/lib, which the node's own will hide: bind them in again.
     let inside = lib.join(shared.strip_prefix("/var/lib").unwrap_or(&shared));
-    for folder in [&run, &log, &inside, &lib.join("kubelet"), &run.join("cni")] {
+    for folder in [
+        &run,
+        &log,
+        &inside,
+        &lib.join("kubelet"),
+        &run.join("cni/bin"),
+    ] {
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     }
+    write_plugins(&run.join("cni/bin"))?;
     let config = own.join("containerd.toml");
     let snapshotter = if sys::on_overlay(&own)? {
         "native"
@@ -120,15 +122,11 @@ pub(crate) fn start_kubelet(state: &State, node: usize, program: &Path) -> Resul
     fs::write(&resolv, "# no name server outside the cluster\n")?;
     let certs = certs_folder(&state.name);
     let config = own.join("kubelet.json");
-    let cgroup = format!("/{}", cgroup(&state.name, node));
     let files = node_config::KubeletFiles {
         certs: &certs,
         resolv: &resolv,
     };
-    fs::write(
-        &config,
-        node_config::kubelet(&name, &cgroup, &files).to_string(),
-    )?;
+    fs::write(&config, node_config::kubelet(&name, &files).to_string())?;
     let addresses = Place::Node(node).addresses().into_iter().flatten();
     let addresses: Vec<String> = addresses.map(|address| address.to_string()).collect();
 
@@ -179,6 +177,18 @@ pub(crate) fn write_cni(state: &State, node: usize, ranges: &[IpNet]) -> Result<
     let unfinished = folder.join("unfinished");
     fs::write(&unfinished, node_config::cni(ranges).to_string())?;
     fs::rename(&unfinished, folder.join("10-lab.conflist"))?;
+    Ok(())
+}
+
+/// Debian's plug-ins, and one of our own that goes first.
+fn write_plugins(folder: &Path) -> Result<()> {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    for plugin in ["loopback", "ptp", "portmap", "host-local"] {
+        symlink(Path::new("/usr/lib/cni").join(plugin), folder.join(plugin))?;
+    }
+    let own = folder.join("lab-nodad");
+    fs::write(&own, include_str!("lab-nodad.sh"))?;
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o755))?;
     Ok(())
 }
 

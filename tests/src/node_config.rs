@@ -48,7 +48,7 @@ runtime_type = "io.containerd.runc.v2"
 SystemdCgroup = false
 
 [plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "/usr/lib/cni"
+bin_dir = "/run/cni/bin"
 conf_dir = "/run/cni"
 "#
     )
@@ -62,7 +62,7 @@ pub(crate) struct KubeletFiles<'a> {
 
 /// Kubelet: cgroup v1 or v2 without a systemd, swap or not, the disk nearly full or not, and a heartbeat fit for the
 /// 10 s after which the controller manager gives a node up.
-pub(crate) fn kubelet(name: &str, cgroup: &str, files: &KubeletFiles<'_>) -> Value {
+pub(crate) fn kubelet(name: &str, files: &KubeletFiles<'_>) -> Value {
     let low = "0.1%";
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -76,7 +76,6 @@ pub(crate) fn kubelet(name: &str, cgroup: &str, files: &KubeletFiles<'_>) -> Val
         "tlsCertFile": files.certs.join(format!("{name}-kubelet.crt")),
         "tlsPrivateKeyFile": files.certs.join(format!("{name}-kubelet.key")),
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": cgroup,
         "cgroupsPerQOS": false,
         "enforceNodeAllocatable": [],
         "failCgroupV1": false,
@@ -131,6 +130,7 @@ pub(crate) fn cni(ranges: &[IpNet]) -> Value {
         "cniVersion": "0.4.0",
         "name": "lab",
         "plugins": [
+            {"type": "lab-nodad"},
             {
                 "type": "ptp",
                 "ipMasq": false,
@@ -156,7 +156,7 @@ mod tests {
             .map(|range| range.parse().unwrap())
             .into();
         let config = cni(&ranges);
-        let sets = config["plugins"][0]["ipam"]["ranges"].as_array().unwrap();
+        let sets = config["plugins"][1]["ipam"]["ranges"].as_array().unwrap();
         assert_eq!(sets.len(), 2);
         assert_eq!(sets[1][0]["subnet"], "fd00:10:244::/64");
     }

@@ -87,10 +87,14 @@ mod tests {
     #[test]
     fn gives_up_at_once_when_it_is_hopeless() {
         let mut asked = 0;
-        let error = wait_for("answer", Duration::from_secs(600), || -> Result<Option<()>> {
-            asked += 1;
-            Err(Hopeless("it has ended".to_owned()).into())
-        });
+        let error = wait_for(
+            "answer",
+            Duration::from_secs(600),
+            || -> Result<Option<()>> {
+                asked += 1;
+                Err(Hopeless("it has ended".to_owned()).into())
+            },
+        );
         assert_eq!(asked, 1);
         assert!(format!("{:#}", error.unwrap_err()).contains("it has ended"));
     }

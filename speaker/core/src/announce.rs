@@ -226,11 +226,11 @@ impl Responder {
     pub fn handle_frame(&mut self, interface: u32, frame: &[u8], now: Duration) -> Option<Frame> {
         self.observe(now);
         let message = Message::decode(frame)?;
-        let (mac, claimed, asked) = match message {
+        let (mac, claimed, question) = match message {
             Message::Arp(packet) => {
-                let asked = packet.request && packet.sender != packet.target;
-                let asked = asked.then_some((packet.target.into(), packet.sender.into()));
-                (packet.sender_mac, IpAddr::V4(packet.sender), asked)
+                let asks = packet.request && packet.sender != packet.target;
+                let question = asks.then_some((packet.target.into(), packet.sender.into()));
+                (packet.sender_mac, IpAddr::V4(packet.sender), question)
             }
             Message::Ndp(ndp::Message::Solicitation {
                 source,
@@ -257,7 +257,7 @@ impl Responder {
                 now,
             );
         }
-        let (address, asker): (IpAddr, IpAddr) = asked?;
+        let (address, asker): (IpAddr, IpAddr) = question?;
         let key = ClaimKey { interface, address };
         let heard = if asker.is_unspecified() {
             Heard::Probe
@@ -342,8 +342,9 @@ impl Responder {
         Some(timer.min(self.caught_up + timing::TICK))
     }
 
-    /// Whether frames may be waiting that arrived while nobody listened.
-    pub fn is_deaf(&self) -> bool {
+    /// Whether at `now` frames may be waiting that arrived while nobody read them.
+    pub fn is_deaf_at(&mut self, now: Duration) -> bool {
+        self.observe(now);
         self.deaf
     }
 

@@ -117,14 +117,12 @@ pub fn ownership(key: &ServiceKey, snapshot: &Snapshot) -> Vec<AddressOwnership>
             }
         }
         let elected = elect(address, eligible.keys().map(|name| &**name)).map(Arc::<str>::from);
-        match elected.and_then(|node| eligible.remove_entry(&node)) {
-            Some((node, interfaces)) => Owner::Node { node, interfaces },
-            None => {
-                let more = out.len().saturating_sub(LISTED_NODES_MAX);
-                out.truncate(LISTED_NODES_MAX);
-                Owner::Nobody(NobodyReason::NoEligibleNode { nodes: out, more })
-            }
+        if let Some((node, interfaces)) = elected.and_then(|node| eligible.remove_entry(&node)) {
+            return Owner::Node { node, interfaces };
         }
+        let more = out.len().saturating_sub(LISTED_NODES_MAX);
+        out.truncate(LISTED_NODES_MAX);
+        Owner::Nobody(NobodyReason::NoEligibleNode { nodes: out, more })
     };
     let addresses = service.load_balancer_ips.iter();
     addresses

@@ -129,21 +129,21 @@ impl Claim {
         if heard != Heard::Claim {
             self.counts.requests += 1;
         }
-        match (&mut self.phase, heard) {
+        let gives_way = match (&mut self.phase, heard) {
             (Phase::Announcing(_), Heard::Question | Heard::Probe) if !deaf => {
                 self.counts.replies += 1;
                 return true;
             }
+            (Phase::Announcing(_) | Phase::Probing(_), Heard::Question) | (Phase::Down, _) => false,
             // It got no answer in time and may hold the address by now.
-            (Phase::Announcing(_), Heard::Probe) => self.yield_to(other, now),
+            (Phase::Announcing(_), Heard::Probe) | (Phase::Probing(_), Heard::Claim) => true,
             (Phase::Announcing(announcing), Heard::Claim) => {
-                if deaf || other < ours || !announcing.defend(now) {
-                    self.yield_to(other, now);
-                }
+                deaf || other < ours || !announcing.defend(now)
             }
-            (Phase::Probing(_), Heard::Claim) => self.yield_to(other, now),
-            (Phase::Probing(_), Heard::Probe) if other < ours => self.yield_to(other, now),
-            _ => {}
+            (Phase::Probing(_), Heard::Probe) => other < ours,
+        };
+        if gives_way {
+            self.yield_to(other, now);
         }
         false
     }

@@ -91,6 +91,7 @@ pub fn announce_reply(mac: Mac, address: Ipv4Addr) -> Frame {
     )
 }
 
+#[derive(Clone, Copy)]
 struct Ends {
     sender: (Mac, Ipv4Addr),
     target: (Mac, Ipv4Addr),

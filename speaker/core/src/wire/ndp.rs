@@ -186,6 +186,7 @@ pub fn multicast_mac(group: Ipv6Addr) -> Mac {
     Mac([0x33, 0x33, a, b, c, d])
 }
 
+#[derive(Clone, Copy)]
 struct Ends {
     macs: (Mac, Mac),
     addresses: (Ipv6Addr, Ipv6Addr),

@@ -13,6 +13,7 @@ mod eligible;
 mod forward;
 mod model;
 mod ownership;
+pub mod ruleset;
 mod snapshot;
 pub mod wire;
 

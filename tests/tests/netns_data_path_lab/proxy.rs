@@ -1,0 +1,230 @@
+//! The data path under test, driven through the whole chain: snapshot → forward() → data path.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use herald_core::{IpFamily, Labels, Protocol, ServiceKey};
+use herald_speaker::data_path::{
+    DataPath, DataPathConfig, DataPathHandle, DataPathReport, SyncedService,
+};
+use herald_speaker_core::{
+    EndpointView, ForwardConfig, NodeView, ServiceKind, ServicePort, ServiceProxy, ServiceView,
+    SlicePort, SliceView, Snapshot, TrafficPolicy, forward, forward_node,
+};
+use herald_tests::Netns;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+
+use super::net::SERVER_PORT;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A data path in a namespace, with the snapshot it is fed from.
+pub struct Proxy {
+    runtime: Runtime,
+    pub handle: DataPathHandle,
+    reports: mpsc::Receiver<DataPathReport>,
+    pub snapshot: Snapshot,
+    pub config: ForwardConfig,
+}
+
+pub fn key(name: &str) -> ServiceKey {
+    ServiceKey::new("default", name)
+}
+
+/// A Service of ports 80 TCP and UDP, without addresses; endpoints come by [`endpoints`].
+pub fn service(name: &str) -> ServiceView {
+    ServiceView {
+        key: key(name),
+        labels: Labels::default(),
+        proxied: true,
+        kind: ServiceKind::LoadBalancer,
+        cluster_ips: Vec::new(),
+        external_ips: Vec::new(),
+        load_balancer_ips: Vec::new(),
+        allocated_from: Vec::new(),
+        ports: [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)]
+            .map(|(name, protocol)| ServicePort {
+                name: name.into(),
+                protocol,
+                port: 80,
+                node_port: None,
+            })
+            .to_vec(),
+        external_policy: TrafficPolicy::Cluster,
+        internal_policy: TrafficPolicy::Cluster,
+        source_ranges: Vec::new(),
+    }
+}
+
+/// With a node port for both protocols.
+pub fn with_node_port(mut service: ServiceView, port: u16) -> ServiceView {
+    for entry in &mut service.ports {
+        entry.node_port = Some(port);
+    }
+    service
+}
+
+/// One ready endpoint.
+pub fn endpoint(address: IpAddr, node: &str) -> EndpointView {
+    EndpointView {
+        address,
+        node: Some(node.into()),
+        ready: true,
+        serving: true,
+        terminating: false,
+    }
+}
+
+/// The lab's pods as endpoints.
+pub fn near() -> Vec<EndpointView> {
+    super::near().map(|a| endpoint(a, "n1")).to_vec()
+}
+
+pub fn far() -> Vec<EndpointView> {
+    super::far().map(|a| endpoint(a, "n2")).to_vec()
+}
+
+impl Proxy {
+    /// Starts it; nothing is written before [`Proxy::replace`].
+    pub fn start(namespace: &Netns, mode: ServiceProxy) -> Result<Self> {
+        let config = ForwardConfig {
+            mode,
+            ..ForwardConfig::default()
+        };
+        let mut snapshot = Snapshot {
+            node: "n1".into(),
+            ..Snapshot::default()
+        };
+        let name: Arc<str> = "n1".into();
+        let node = NodeView {
+            name: name.clone(),
+            labels: Labels::default(),
+            ready: true,
+            excluded: false,
+            addresses: super::node().to_vec(),
+            pod_cidrs: vec!["10.244.1.0/24".parse()?, "fd00:244:1::/64".parse()?],
+        };
+        snapshot.nodes.insert(name, node);
+        Self::with(namespace, config, snapshot)
+    }
+
+    /// Another process' data path over the same snapshot.
+    pub fn with(namespace: &Netns, config: ForwardConfig, snapshot: Snapshot) -> Result<Self> {
+        let (handle, reports) = namespace.enter(|| {
+            DataPath::spawn(DataPathConfig {
+                forward: config.clone(),
+                own_tables: true,
+            })
+        })??;
+        Ok(Self {
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()?,
+            handle,
+            reports,
+            snapshot,
+            config,
+        })
+    }
+
+    /// Puts a Service and its endpoints into the snapshot.
+    pub fn put(&mut self, service: ServiceView, endpoints: &[EndpointView]) {
+        let key = service.key.clone();
+        self.snapshot.services.insert(key.clone(), service);
+        self.endpoints(&key, endpoints);
+    }
+
+    /// Replaces a Service's endpoints in the snapshot.
+    pub fn endpoints(&mut self, key: &ServiceKey, endpoints: &[EndpointView]) {
+        let slices = self.snapshot.slices.entry(key.clone()).or_default();
+        slices.clear();
+        for family in [IpFamily::V4, IpFamily::V6] {
+            let name: Arc<str> = format!("{}-{family}", key.name).into();
+            let slice = SliceView {
+                name: name.clone(),
+                service: key.clone(),
+                family,
+                ports: [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)]
+                    .map(|(name, protocol)| SlicePort {
+                        name: name.into(),
+                        protocol,
+                        port: SERVER_PORT,
+                    })
+                    .to_vec(),
+                endpoints: endpoints
+                    .iter()
+                    .filter(|e| IpFamily::of(e.address) == family)
+                    .cloned()
+                    .collect(),
+            };
+            slices.insert(name, slice);
+        }
+    }
+
+    pub fn remove(&mut self, key: &ServiceKey) {
+        self.snapshot.services.remove(key);
+        self.snapshot.slices.remove(key);
+    }
+
+    /// The whole snapshot; returns when the kernel has it.
+    pub fn replace(&mut self) -> Result<Vec<SyncedService>> {
+        let services = self.snapshot.services.keys();
+        let services = services
+            .map(|k| forward(k, &self.snapshot, &self.config))
+            .collect();
+        let node = forward_node(&self.snapshot, &self.config);
+        self.runtime.block_on(self.handle.replace(node, services))?;
+        let mut synced = Vec::new();
+        loop {
+            match self.report()? {
+                DataPathReport::Ready => return Ok(synced),
+                DataPathReport::Synced { services } => synced.extend(services),
+                other => bail!("{other:?}"),
+            }
+        }
+    }
+
+    /// Services that changed in the snapshot; returns when the kernel has them.
+    pub fn change(&mut self, keys: &[ServiceKey]) -> Result<Vec<SyncedService>> {
+        let services = keys
+            .iter()
+            .map(|k| forward(k, &self.snapshot, &self.config))
+            .collect();
+        self.runtime.block_on(self.handle.change(services))?;
+        let mut missing: BTreeSet<_> = keys.iter().cloned().collect();
+        let mut all = Vec::new();
+        while !missing.is_empty() {
+            match self.report()? {
+                DataPathReport::Synced { services } => {
+                    for service in &services {
+                        missing.remove(&service.key);
+                    }
+                    all.extend(services);
+                }
+                DataPathReport::Ready => {}
+                other => bail!("{other:?}"),
+            }
+        }
+        Ok(all)
+    }
+
+    /// The next report.
+    pub fn report(&mut self) -> Result<DataPathReport> {
+        let next = self
+            .runtime
+            .block_on(async { tokio::time::timeout(DEADLINE, self.reports.recv()).await });
+        next.map_err(|_| anyhow!("no report within {DEADLINE:?}"))?
+            .ok_or_else(|| anyhow!("the data path is gone"))
+    }
+
+    /// New connections counted for an address.
+    pub fn connections(&self, address: IpAddr) -> Result<Option<u64>> {
+        let counters = self.runtime.block_on(self.handle.counters())?;
+        let counter = counters.iter().find(|c| c.address == address);
+        Ok(counter.map(|c| c.connections))
+    }
+}

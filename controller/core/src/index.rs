@@ -367,6 +367,11 @@ impl Index {
         self.services.values()
     }
 
+    /// Names of all namespaces, in no order.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.namespaces.keys()
+    }
+
     /// Labels of a namespace; none while it is unknown.
     pub fn namespace(&self, name: &str) -> &Labels {
         self.namespaces.get(name).unwrap_or(&NO_LABELS)

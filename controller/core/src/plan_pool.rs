@@ -17,6 +17,8 @@ pub struct PoolObserved {
     pub ready: Option<(Ready, Arc<str>)>,
     /// Whether our finalizer is on it.
     pub finalizer: bool,
+    /// `metadata.uid`.
+    pub uid: Arc<str>,
     /// `metadata.generation`.
     pub generation: i64,
     /// Whether it has a status at all.

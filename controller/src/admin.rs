@@ -1,0 +1,125 @@
+//! `/healthz`, `/readyz`, `/metrics` and `/debug/plan?service=namespace/name`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use herald_core::ServiceKey;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::metrics::{Health, Metrics, STORES};
+use crate::planner::Input;
+
+/// The planner goes round at least once a second; a process that did not for this long is stuck.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// What the pages show.
+#[derive(Clone, Debug)]
+pub(crate) struct Admin {
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Metrics,
+    pub(crate) start: Instant,
+    pub(crate) planner: mpsc::Sender<Input>,
+}
+
+/// Opens the socket. `[::]` serves both families; on a host without IPv6 it is IPv4 alone.
+///
+/// # Errors
+/// If the address is in use or not this host's.
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    let bound = match bound {
+        Err(error)
+            if error.raw_os_error() == Some(EAFNOSUPPORT) && address.ip().is_unspecified() =>
+        {
+            TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port())).await
+        }
+        bound => bound,
+    };
+    bound.with_context(|| format!("--admin-address: cannot listen on {address}"))
+}
+
+/// `errno` of a kernel without the address family.
+const EAFNOSUPPORT: i32 = 97;
+
+/// Serves until the process ends.
+///
+/// # Errors
+/// If accepting fails for good.
+pub(crate) async fn serve(listener: TcpListener, admin: Admin) -> Result<()> {
+    let router = Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/debug/plan", get(plan))
+        .with_state(admin);
+    axum::serve(listener, router)
+        .await
+        .context("serve the admin pages")
+}
+
+async fn healthz(State(admin): State<Admin>) -> Response {
+    let beat = Duration::from_millis(admin.health.beat.load(Ordering::Relaxed));
+    let silent = admin.start.elapsed().saturating_sub(beat);
+    if silent > STUCK {
+        let message = format!("the planner did not go round for {} s\n", silent.as_secs());
+        return (StatusCode::INTERNAL_SERVER_ERROR, message).into_response();
+    }
+    "ok\n".into_response()
+}
+
+async fn readyz(State(admin): State<Admin>) -> Response {
+    let synced = admin.health.synced.load(Ordering::Relaxed);
+    let missing: Vec<&str> = STORES
+        .into_iter()
+        .enumerate()
+        .filter(|(n, _)| synced & (1 << n) == 0)
+        .map(|(_, name)| name)
+        .collect();
+    if missing.is_empty() {
+        return "ok\n".into_response();
+    }
+    let message = format!("not listed yet: {}\n", missing.join(", "));
+    (StatusCode::SERVICE_UNAVAILABLE, message).into_response()
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    match admin.metrics.render() {
+        Ok(text) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn plan(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    let usage = (
+        StatusCode::BAD_REQUEST,
+        "use /debug/plan?service=namespace/name\n",
+    );
+    let service = query
+        .as_deref()
+        .and_then(|query| query.strip_prefix("service="));
+    let Some((namespace, name)) = service.and_then(|service| service.split_once('/')) else {
+        return usage.into_response();
+    };
+    let (answer, answered) = oneshot::channel();
+    let question = Input::Explain(ServiceKey::new(namespace, name), answer);
+    if admin.planner.send(question).await.is_err() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+    }
+    match answered.await {
+        Ok(text) => text.into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response(),
+    }
+}

@@ -1,0 +1,109 @@
+//! Flags and environment. What is not here is a custom resource.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use clap::{ArgAction, Parser, ValueEnum};
+
+/// Gives Services of type LoadBalancer their addresses from pools.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "herald-controller", version)]
+pub struct Args {
+    /// Give addresses to Services without spec.loadBalancerClass too. Turn it off where a cloud's own controller serves those.
+    #[arg(
+        long,
+        env = "HERALD_CLAIM_CLASSLESS",
+        default_value_t = true,
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub claim_classless: bool,
+
+    /// Addresses of the API server, tried in turn, instead of the one in the pod's environment or the kubeconfig
+    /// (https://192.0.2.1:6443,https://192.0.2.2:6443).
+    #[arg(long, env = "HERALD_APISERVER", value_delimiter = ',')]
+    pub apiserver: Vec<String>,
+
+    /// Who this replica is in the lease. Never the same for two running processes.
+    #[arg(long, env = "POD_NAME")]
+    pub pod_name: Option<String>,
+
+    /// Namespace of the lease.
+    #[arg(long, env = "POD_NAMESPACE", default_value = herald_api::names::NAMESPACE)]
+    pub lease_namespace: String,
+
+    /// Where /healthz, /readyz, /metrics and /debug/plan are served.
+    #[arg(long, env = "HERALD_ADMIN_ADDRESS", default_value_t = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 9740))]
+    pub admin_address: SocketAddr,
+
+    /// Form of the log.
+    #[arg(long, env = "HERALD_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// What is logged: a level (info, debug) or filters by module (herald_controller=debug,kube=warn).
+    #[arg(long, env = "HERALD_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Args {
+    /// Our name in the lease: the pod's, else one that no other process has.
+    pub(crate) fn identity(&self) -> String {
+        let named = self
+            .pod_name
+            .as_deref()
+            .map(str::trim)
+            .filter(|name| !name.is_empty());
+        named.map_or_else(
+            || {
+                let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "herald-controller".into());
+                format!("{host}-{}", std::process::id())
+            },
+            str::to_owned,
+        )
+    }
+
+    /// The API servers given, without blanks.
+    pub(crate) fn apiservers(&self) -> Vec<String> {
+        let trimmed = self.apiserver.iter().map(|url| url.trim());
+        trimmed
+            .filter(|url| !url.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_and_forms() {
+        let parse = |args: &[&str]| {
+            Args::try_parse_from([&["herald-controller"], args].concat()).map_err(|e| e.to_string())
+        };
+        let args = parse(&[]).unwrap();
+        assert!(args.claim_classless && args.apiservers().is_empty());
+        assert_eq!(args.admin_address.to_string(), "[::]:9740");
+        assert!(!parse(&["--claim-classless=false"]).unwrap().claim_classless);
+        assert!(parse(&["--claim-classless"]).unwrap().claim_classless);
+        let two = parse(&[
+            "--apiserver",
+            "https://192.0.2.1:6443, https://[2001:db8::1]:6443,",
+        ])
+        .unwrap();
+        assert_eq!(
+            two.apiservers(),
+            ["https://192.0.2.1:6443", "https://[2001:db8::1]:6443"]
+        );
+        assert!(parse(&["--log-format", "xml"]).is_err());
+    }
+}

@@ -1,0 +1,262 @@
+//! Kubernetes objects → the plain structs of the core. The only file that reads both; nothing keeps a whole object.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use herald_api::{AddressPool, L2Advertisement, Speaker, annotations, conditions, selectors};
+use herald_controller_core::{
+    AdvertisementView, Condition, ConditionKind, FamilyRequest, Observed, PerFamily, PoolObserved,
+    PoolScope, PoolView, Ready, RequestText, ServiceView, SpeakerView,
+};
+use herald_core::{IpFamily, Labels, ServiceKey};
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
+use kube::ResourceExt as _;
+
+/// A Service, compact.
+pub(crate) fn service_view(service: &Service) -> ServiceView {
+    let spec = service.spec.as_ref();
+    let status = service.status.as_ref();
+    let ingress = status
+        .and_then(|status| status.load_balancer.as_ref())
+        .and_then(|balancer| balancer.ingress.as_deref())
+        .unwrap_or_default();
+    let addresses = ingress
+        .iter()
+        .filter_map(|entry| entry.ip.as_deref()?.parse().ok());
+    let annotations = service.annotations();
+    ServiceView {
+        key: key_of(&service.metadata),
+        uid: service.uid().unwrap_or_default().into(),
+        created: created(&service.metadata),
+        version: service
+            .resource_version()
+            .and_then(|v| v.parse().ok())
+            .unwrap_or_default(),
+        load_balancer: spec.and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer"),
+        class: spec
+            .and_then(|spec| spec.load_balancer_class.as_deref())
+            .map(Into::into),
+        families: spec.map_or_else(
+            || FamilyRequest {
+                order: vec![],
+                all: true,
+            },
+            families,
+        ),
+        request: RequestText {
+            pool: annotations::address_pool(annotations).map(|found| found.value.to_owned()),
+            addresses: annotations::addresses(annotations).map(|found| found.value.to_owned()),
+            load_balancer_ip: spec.and_then(|spec| spec.load_balancer_ip.clone()),
+        },
+        labels: service.labels().clone(),
+        local: spec.and_then(|spec| spec.external_traffic_policy.as_deref()) == Some("Local"),
+        deleting: service.metadata.deletion_timestamp.is_some(),
+        ingress: addresses.collect(),
+        foreign_ingress: ingress.iter().any(|entry| {
+            entry
+                .ip
+                .as_deref()
+                .is_none_or(|ip| ip.parse::<IpAddr>().is_err())
+        }),
+        allocated_from: annotations.get(annotations::ALLOCATED_FROM).cloned(),
+        conditions: ours(
+            status
+                .and_then(|status| status.conditions.as_deref())
+                .unwrap_or_default(),
+        ),
+    }
+}
+
+/// `spec.ipFamilies`, which the API server fills in; the families of the cluster IPs where it did not.
+fn families(spec: &ServiceSpec) -> FamilyRequest {
+    let mut order: Vec<IpFamily> = Vec::new();
+    let named = spec
+        .ip_families
+        .iter()
+        .flatten()
+        .filter_map(|family| match family.as_str() {
+            "IPv4" => Some(IpFamily::V4),
+            "IPv6" => Some(IpFamily::V6),
+            _ => None,
+        });
+    let derived = spec
+        .cluster_ips
+        .iter()
+        .flatten()
+        .filter_map(|ip| ip.parse().ok())
+        .map(IpFamily::of);
+    for family in named.chain(derived.take(if spec.ip_families.is_some() { 0 } else { 2 })) {
+        if !order.contains(&family) {
+            order.push(family);
+        }
+    }
+    FamilyRequest {
+        order,
+        all: spec.ip_family_policy.as_deref() != Some("PreferDualStack"),
+    }
+}
+
+fn ours(conditions: &[meta::Condition]) -> Vec<Observed> {
+    let known = conditions.iter().filter_map(|condition| {
+        let kind = ConditionKind::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == condition.type_)?;
+        Some(Observed {
+            condition: Condition {
+                kind,
+                status: condition.status == "True",
+                reason: condition.reason.clone().into(),
+                message: condition.message.clone(),
+            },
+            since: condition.last_transition_time.0.to_string().into(),
+        })
+    });
+    known.collect()
+}
+
+/// A pool, and what its status says.
+pub(crate) fn pool_view(pool: &AddressPool) -> (PoolView, PoolObserved) {
+    let spec = &pool.spec;
+    let scope = spec
+        .service_allocation
+        .as_ref()
+        .map(|allocation| PoolScope {
+            priority: u32::try_from(allocation.priority).unwrap_or_default(),
+            namespaces: allocation.namespaces.clone(),
+            namespace_selectors: selectors(&allocation.namespace_selectors),
+            service_selectors: selectors(&allocation.service_selectors),
+        });
+    let view = PoolView {
+        name: pool.name_any().into(),
+        labels: pool.labels().clone(),
+        created: created(&pool.metadata),
+        addresses: spec.addresses.clone(),
+        exclude: spec.exclude.clone(),
+        auto_assign: spec.auto_assign,
+        avoid_buggy: spec.avoid_buggy_ips,
+        disabled: spec.disabled,
+        deleting: pool.metadata.deletion_timestamp.is_some(),
+        scope: scope.unwrap_or_default(),
+        problems: Vec::new(),
+    };
+    let status = pool.status.clone().unwrap_or_default();
+    let ready = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == conditions::address_pool::READY);
+    let ready = ready.map(|condition| {
+        let ready = Ready {
+            status: condition.status == "True",
+            reason: condition.reason.clone(),
+            message: condition.message.clone(),
+            generation: condition.observed_generation.unwrap_or_default(),
+        };
+        (ready, condition.last_transition_time.0.to_string().into())
+    });
+    let observed = PoolObserved {
+        assigned: PerFamily {
+            v4: status.assigned_ipv4,
+            v6: status.assigned_ipv6,
+        },
+        available: PerFamily {
+            v4: status.available_ipv4,
+            v6: status.available_ipv6,
+        },
+        ready,
+        finalizer: pool
+            .finalizers()
+            .iter()
+            .any(|f| f == herald_api::names::POOL_IN_USE_FINALIZER),
+        uid: pool.uid().unwrap_or_default().into(),
+        generation: pool.metadata.generation.unwrap_or_default(),
+        has_status: pool.status.is_some(),
+    };
+    (view, observed)
+}
+
+/// An L2Advertisement, compact.
+pub(crate) fn advertisement_view(advertisement: &L2Advertisement) -> AdvertisementView {
+    let spec = &advertisement.spec;
+    AdvertisementView {
+        name: advertisement.name_any().into(),
+        pools: spec.address_pools.clone(),
+        pool_selectors: selectors(&spec.address_pool_selectors),
+        service_selectors: selectors(&spec.service_selectors),
+        interfaces: spec.interfaces.clone(),
+    }
+}
+
+/// What a speaker reports, and the mark by which its renewals are told apart.
+#[derive(Debug)]
+pub(crate) struct SpeakerReport {
+    pub(crate) view: SpeakerView,
+    pub(crate) renewal: String,
+}
+
+/// A Speaker, compact; whether it is live follows from when we saw its renewals change.
+pub(crate) fn speaker_report(speaker: &Speaker) -> SpeakerReport {
+    let status = speaker.status.clone().unwrap_or_default();
+    let owned = status
+        .owned
+        .iter()
+        .filter_map(|owned| owned.address.parse().ok());
+    let conflicts = status
+        .conflicts
+        .iter()
+        .filter_map(|conflict| Some((conflict.address.parse().ok()?, conflict.mac.clone())));
+    let subnets = status
+        .interfaces
+        .iter()
+        .filter(|interface| interface.up)
+        .flat_map(|interface| {
+            let subnets = interface
+                .addresses
+                .iter()
+                .filter_map(|text| text.parse().ok());
+            subnets.map(|subnet| (interface.name.clone(), subnet))
+        });
+    let view = SpeakerView {
+        node: speaker.name_any().into(),
+        live: true,
+        owned: owned.collect(),
+        conflicts: conflicts.collect(),
+        subnets: subnets.collect(),
+    };
+    SpeakerReport {
+        view,
+        renewal: status
+            .renew_time
+            .map(|time| time.0.to_string())
+            .unwrap_or_default(),
+    }
+}
+
+/// Name and labels of a namespace.
+pub(crate) fn namespace_view(metadata: &meta::ObjectMeta) -> (Arc<str>, Labels) {
+    let labels: Option<&BTreeMap<String, String>> = metadata.labels.as_ref();
+    (
+        metadata.name.clone().unwrap_or_default().into(),
+        labels.cloned().unwrap_or_default(),
+    )
+}
+
+/// Namespace and name; the namespace of cluster-scoped objects is empty.
+pub(crate) fn key_of(metadata: &meta::ObjectMeta) -> ServiceKey {
+    ServiceKey::new(
+        metadata.namespace.clone().unwrap_or_default(),
+        metadata.name.clone().unwrap_or_default(),
+    )
+}
+
+fn created(metadata: &meta::ObjectMeta) -> i64 {
+    metadata
+        .creation_timestamp
+        .as_ref()
+        .map_or(i64::MAX, |time| time.0.as_second())
+}
+
+#[cfg(test)]
+#[path = "index_tests.rs"]
+mod tests;

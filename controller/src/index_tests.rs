@@ -1,0 +1,144 @@
+use herald_controller_core::Reason;
+use serde_json::json;
+
+use super::*;
+
+fn service(extra: serde_json::Value) -> ServiceView {
+    let mut object = json!({
+        "metadata": {
+            "namespace": "shop", "name": "web", "uid": "u1", "resourceVersion": "42",
+            "creationTimestamp": "2026-01-01T00:00:10Z",
+        },
+        "spec": { "type": "LoadBalancer", "ipFamilies": ["IPv6", "IPv4"], "ipFamilyPolicy": "RequireDualStack" },
+    });
+    merge(&mut object, extra);
+    service_view(&serde_json::from_value(object).unwrap())
+}
+
+fn merge(into: &mut serde_json::Value, from: serde_json::Value) {
+    match (into, from) {
+        (serde_json::Value::Object(into), serde_json::Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(serde_json::Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+#[test]
+fn a_service_becomes_what_the_core_decides_with() {
+    let view = service(json!({
+        "metadata": { "labels": { "app": "web" }, "annotations": {
+            "metallb.io/address-pool": "lan",
+            "heraldlb.io/allocated-from": "lan,lan",
+        } },
+        "spec": { "loadBalancerIP": "192.0.2.1", "externalTrafficPolicy": "Local" },
+        "status": {
+            "loadBalancer": { "ingress": [{ "ip": "2001:db8::1" }, { "ip": "192.0.2.1", "ipMode": "VIP" }] },
+            "conditions": [
+                { "type": "heraldlb.io/Allocated", "status": "True", "reason": "Allocated", "message": "m",
+                  "lastTransitionTime": "2026-01-01T00:00:11Z" },
+                { "type": "example.com/Other", "status": "True", "reason": "X", "message": "",
+                  "lastTransitionTime": "2026-01-01T00:00:11Z" },
+            ],
+        },
+    }));
+    assert_eq!(view.key.to_string(), "shop/web");
+    assert_eq!((view.version, view.created), (42, 1_767_225_610));
+    assert_eq!(
+        view.families,
+        FamilyRequest {
+            order: vec![IpFamily::V6, IpFamily::V4],
+            all: true
+        }
+    );
+    assert_eq!(view.request.pool.as_deref(), Some("lan"));
+    assert_eq!(view.request.load_balancer_ip.as_deref(), Some("192.0.2.1"));
+    assert!(view.local && view.load_balancer && !view.foreign_ingress && !view.deleting);
+    assert_eq!(
+        view.ingress
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        ["2001:db8::1", "192.0.2.1"]
+    );
+    assert_eq!(view.conditions.len(), 1);
+    assert_eq!(view.conditions[0].since.as_ref(), "2026-01-01T00:00:11Z");
+}
+
+#[test]
+fn host_names_and_odd_entries_are_foreign() {
+    for (entry, foreign) in [
+        (json!({ "ip": "192.0.2.1" }), false),
+        (json!({ "hostname": "lb.example.com" }), true),
+        (json!({ "ip": "rubbish" }), true),
+    ] {
+        let view = service(json!({ "status": { "loadBalancer": { "ingress": [entry] } } }));
+        assert_eq!(view.foreign_ingress, foreign, "{entry}");
+    }
+}
+
+#[test]
+fn families_come_from_the_cluster_ips_where_the_field_is_absent() {
+    let view = service(
+        json!({ "spec": { "ipFamilies": null, "clusterIPs": ["10.0.0.1", "fd00::1"], "ipFamilyPolicy": "PreferDualStack" } }),
+    );
+    assert_eq!(
+        view.families,
+        FamilyRequest {
+            order: vec![IpFamily::V4, IpFamily::V6],
+            all: false
+        }
+    );
+    let view = service(
+        json!({ "spec": { "ipFamilies": ["IPv4"], "clusterIPs": ["10.0.0.1", "fd00::1"] } }),
+    );
+    assert_eq!(view.families.order, [IpFamily::V4]);
+}
+
+/// The core must not depend on the crate of Kubernetes types, so the two spellings are compared here.
+#[test]
+fn core_and_api_spell_conditions_and_reasons_alike() {
+    use conditions::service::{self as api, address_in_pool, allocated, announced};
+    assert_eq!(ConditionKind::Allocated.as_str(), api::ALLOCATED);
+    assert_eq!(ConditionKind::Announced.as_str(), api::ANNOUNCED);
+    assert_eq!(ConditionKind::AddressInPool.as_str(), api::ADDRESS_IN_POOL);
+    for (reason, spelled) in [
+        (Reason::Allocated, allocated::ALLOCATED),
+        (Reason::RequestNotMet, allocated::REQUEST_NOT_MET),
+        (Reason::NoPool, allocated::NO_POOL),
+        (Reason::PoolNotFound, allocated::POOL_NOT_FOUND),
+        (Reason::PoolNotAllowed, allocated::POOL_NOT_ALLOWED),
+        (Reason::PoolExhausted, allocated::POOL_EXHAUSTED),
+        (Reason::AddressTaken, allocated::ADDRESS_TAKEN),
+        (Reason::AddressNotInPool, allocated::ADDRESS_NOT_IN_POOL),
+        (Reason::FamilyNotAvailable, allocated::FAMILY_NOT_AVAILABLE),
+        (Reason::InvalidRequest, allocated::INVALID_REQUEST),
+        (Reason::ForeignStatus, allocated::FOREIGN_STATUS),
+        (Reason::PoolChanged, address_in_pool::POOL_CHANGED),
+        (Reason::PoolDeleted, address_in_pool::POOL_DELETED),
+        (Reason::Announced, announced::ANNOUNCED),
+        (Reason::NoAdvertisement, announced::NO_ADVERTISEMENT),
+        (Reason::NoEligibleNode, announced::NO_ELIGIBLE_NODE),
+        (Reason::Pending, announced::PENDING),
+        (Reason::AddressConflict, announced::ADDRESS_CONFLICT),
+    ] {
+        assert_eq!(reason.as_str(), spelled);
+    }
+}
+
+#[test]
+fn a_pool_and_its_status() {
+    let pool: AddressPool = serde_json::from_value(json!({
+        "apiVersion": "heraldlb.io/v1alpha1", "kind": "AddressPool",
+        "metadata": { "name": "lan", "generation": 3, "finalizers": ["heraldlb.io/pool-in-use"] },
+        "spec": { "addresses": ["192.0.2.0/24"], "serviceAllocation": { "priority": 5, "namespaces": ["shop"] } },
+        "status": { "assignedIPv4": 7 },
+    }))
+    .unwrap();
+    let (view, observed) = pool_view(&pool);
+    assert!(view.auto_assign && view.scope.is_scoped() && view.scope.priority == 5);
+    assert!(observed.finalizer && observed.has_status);
+    assert_eq!((observed.assigned.v4, observed.generation), (7, 3));
+}

@@ -45,7 +45,7 @@ pub(crate) fn run(keep: bool) -> Result<()> {
     })?;
 
     let told = tell(&cluster);
-    if told.is_err() {
+    if told.is_err() && !interrupted() {
         match cluster.dump("demo failed") {
             Ok(folder) => eprintln!("what may explain it is in {}", folder.display()),
             Err(error) => eprintln!("nothing could be kept to explain it: {error:#}"),

@@ -1,0 +1,102 @@
+//! Everything that can reach the engine: the whole of its input.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use herald_core::ServiceKey;
+use herald_speaker_core::{
+    AdvertisementView, Interface, LinkView, NodeView, PoolView, ServiceView, SliceView,
+};
+
+use crate::announcer::AnnouncerReport;
+use crate::data_path::DataPathReport;
+
+/// One observation. The order within a kind is the order in which things happened.
+#[derive(Clone, Debug)]
+pub enum Observation {
+    /// Services.
+    Service(Change<ServiceKey, ServiceView>),
+    /// EndpointSlices.
+    Slice(Change<SliceKey, SliceView>),
+    /// Nodes.
+    Node(Change<Arc<str>, NodeSeen>),
+    /// AddressPools.
+    Pool(Change<Arc<str>, PoolView>),
+    /// L2Advertisements.
+    Advertisement(Change<Arc<str>, AdvertisementView>),
+    /// Speakers.
+    Speaker(Change<Arc<str>, SpeakerSeen>),
+    /// This node's links, all of them.
+    Links(BTreeMap<u32, LinkView>),
+    /// The data path achieved or failed something.
+    DataPath(DataPathReport),
+    /// The announcer holds exactly the targets of this generation, and those of earlier ones no more.
+    Announcing {
+        /// From [`Step::Announce`](super::Step::Announce).
+        generation: u64,
+    },
+    /// What became of a target.
+    Announcer(AnnouncerReport),
+    /// The API server has taken this version of our Speaker's status.
+    Written {
+        /// From [`Report`](super::Report).
+        version: u64,
+    },
+    /// Kernel settings that stand in the way; empty when all is well.
+    KernelSettings(Vec<String>),
+    /// The speaker ends and its node goes too: give the addresses away.
+    Leave,
+    /// Time has passed.
+    Tick,
+}
+
+/// What a watch says about one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change<K, V> {
+    /// A complete list begins.
+    Listing,
+    /// An object is there, new or changed.
+    Set(K, V),
+    /// An object is there and cannot be read: what was known of it stays.
+    Unreadable(K),
+    /// An object is gone, or is no longer of a kind that matters.
+    Gone(K),
+    /// The list is complete: what it did not name is gone.
+    Listed,
+}
+
+/// Namespace and name of an EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SliceKey {
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+}
+
+/// A Node, and what only its own speaker needs of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSeen {
+    /// What every speaker plans with.
+    pub view: NodeView,
+    /// `metadata.uid`, the owner of the Speaker object.
+    pub uid: String,
+    /// Cordoned, shutting down or about to be deleted: a speaker that is told to end gives its addresses away.
+    pub leaving: bool,
+}
+
+/// A Speaker object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpeakerSeen {
+    /// The node's name.
+    pub node: Arc<str>,
+    /// `status.renewTime` as text: only compared with its earlier value.
+    pub renewed: String,
+    /// False when the speaker itself says that it must not own addresses.
+    pub willing: bool,
+    /// Its interfaces.
+    pub interfaces: Vec<Interface>,
+    /// The addresses it says it answers for.
+    pub owned: Vec<IpAddr>,
+}

@@ -1,0 +1,82 @@
+//! Herald's own resources.
+
+use std::sync::Arc;
+
+use herald_api::{AddressPool, L2Advertisement, Speaker, conditions, selectors};
+use herald_speaker_core::{AdvertisementView, Interface, PoolView};
+
+use super::{name_key, parse, warn_left_out};
+use crate::engine::SpeakerSeen;
+
+/// The view of an AddressPool.
+pub fn pool(object: &AddressPool) -> Option<PoolView> {
+    // Ranges that do not parse are the controller's to report.
+    let ranges = object
+        .spec
+        .addresses
+        .iter()
+        .filter_map(|text| text.parse().ok());
+    Some(PoolView {
+        name: name_key(&object.metadata)?,
+        labels: object.metadata.labels.clone().unwrap_or_default(),
+        ranges: ranges.collect(),
+    })
+}
+
+/// The view of an L2Advertisement.
+pub fn advertisement(object: &L2Advertisement) -> Option<AdvertisementView> {
+    let spec = &object.spec;
+    Some(AdvertisementView {
+        name: name_key(&object.metadata)?,
+        pools: spec.address_pools.clone(),
+        pool_selectors: selectors(&spec.address_pool_selectors),
+        node_selectors: selectors(&spec.node_selectors),
+        interfaces: spec.interfaces.clone(),
+        service_selectors: selectors(&spec.service_selectors),
+    })
+}
+
+/// What a Speaker object says.
+pub fn speaker(object: &Speaker) -> Option<SpeakerSeen> {
+    let node = name_key(&object.metadata)?;
+    let status = object.status.clone().unwrap_or_default();
+    let address = |field: &str, text: &str| {
+        let address = parse::address(text);
+        if address.is_none() {
+            warn_left_out("Speaker", &node, field, text);
+        }
+        address
+    };
+    let interfaces = status.interfaces.iter().map(|interface| Interface {
+        name: Arc::from(interface.name.as_str()),
+        addresses: interface
+            .addresses
+            .iter()
+            .filter_map(|text| text.parse().ok())
+            .collect(),
+        up: interface.up,
+    });
+    let refused = [
+        conditions::speaker::DRAINING,
+        conditions::speaker::DATA_PATH_NOT_SYNCED,
+    ];
+    let unwilling = status.conditions.iter().any(|condition| {
+        condition.type_ == conditions::speaker::READY
+            && condition.status == "False"
+            && refused.contains(&condition.reason.as_str())
+    });
+    Some(SpeakerSeen {
+        renewed: status
+            .renew_time
+            .as_ref()
+            .map_or_else(String::new, |time| time.0.to_string()),
+        willing: !unwilling,
+        interfaces: interfaces.collect(),
+        owned: status
+            .owned
+            .iter()
+            .filter_map(|owned| address("status.owned", &owned.address))
+            .collect(),
+        node,
+    })
+}

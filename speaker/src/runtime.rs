@@ -1,0 +1,224 @@
+//! The map of the speaker: which tasks there are and who sends what to whom.
+//!
+//! ```text
+//! watch: Services ─┐                              ┌─ Step::Announce ──▶ announcer thread ─┐
+//!   EndpointSlices │                              │                                       │ reports, applied
+//!   Nodes          ├─ mpsc ──▶ driver (engine) ───┼─ Replace, Change ─▶ data path thread ─┤ reports
+//!   AddressPools   │              ▲               │                                       │
+//!   Advertisements │              │               ├─ watch: Report ───▶ Speaker writer ───┤ written
+//!   Speakers ──────┘              │               └─ watch: Shown ────▶ admin             │
+//! links ─ kernel settings ────────┴───────────────────────────────────────────────────────┘
+//! ```
+//!
+//! The driver never waits for the data path: what it has to say is kept, merged by Service, until there is room.
+
+mod driver;
+mod outbox;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use herald_api::{AddressPool, L2Advertisement, Speaker, names};
+use herald_core::ServiceKey;
+use herald_speaker_core::{ServiceView, SliceView};
+use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Client;
+use tokio::sync::{mpsc, watch};
+use tracing::Instrument;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Args, LogFormat, Mode};
+use crate::data_path::{DataPath, DataPathConfig};
+use crate::engine::{Observation, SliceKey};
+use crate::link::{Links, watch_links};
+use crate::metrics::Metrics;
+use crate::watch::{Kind, watch};
+use crate::{admin, announcer, cleanup, client, index, kernel, status};
+use driver::{Driver, Inputs, Outputs};
+
+/// Observations waiting for the engine; the watches wait beyond that.
+const OBSERVATIONS: usize = 1024;
+/// Settings that somebody else changes are found after this time.
+const KERNEL_CHECK_EVERY: Duration = Duration::from_secs(300);
+
+/// Sends the log to stderr; its level comes from RUST_LOG.
+pub fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => log.json().init(),
+        LogFormat::Text => log.init(),
+    }
+}
+
+/// Runs until a signal ends the speaker; an error means that it cannot go on and is to be restarted.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    if args.cleanup {
+        return cleanup::run();
+    }
+    let node: Arc<str> = args
+        .node_name
+        .as_deref()
+        .context("which Node is this? give --node-name, or NODE_NAME as the manifests do")?
+        .into();
+    let mode = args.service_proxy;
+    tracing::info!(%node, mode = mode.as_str(), version = env!("CARGO_PKG_VERSION"), "speaker starts");
+    if mode == Mode::All && args.apiserver.is_empty() && args.kubeconfig.is_none() {
+        tracing::warn!(
+            "--service-proxy all without --apiserver: after a reboot this node cannot reach the API server's cluster IP \
+             before its rules exist, and cannot make them before it has reached it; give real addresses (https://host:port)"
+        );
+    }
+    let metrics = Metrics::new();
+    let listener = admin::bind(args.admin_address)?;
+    let client = client::connect(&args).await?;
+
+    let (data_path, data_path_reports) = DataPath::spawn(DataPathConfig {
+        forward: args.forward_config(),
+        own_tables: !args.no_table_owner,
+    })
+    .context("starting the data path's thread")?;
+    let (announcer, announcer_reports) =
+        announcer::spawn().context("starting the announcer's thread")?;
+    let announcer = Arc::new(announcer);
+    let (observations, received) = mpsc::channel(OBSERVATIONS);
+
+    spawn_watches(&client, &observations, &metrics);
+    let (links, links_seen) = watch::channel(None);
+    tokio::spawn(watch_links(links).instrument(tracing::info_span!("links")));
+    tokio::spawn(follow_links(links_seen, observations.clone(), mode));
+
+    let (reports, reports_seen) = watch::channel(None);
+    let identity = status::Identity {
+        node: node.clone(),
+        pod: args.pod_name.clone(),
+        service_proxy: mode.as_str(),
+    };
+    let writer = status::Writer::new(client, identity, observations.clone(), metrics.clone());
+    tokio::spawn(
+        writer
+            .run(reports_seen)
+            .instrument(tracing::info_span!("status")),
+    );
+
+    let inputs = Inputs {
+        observations: received,
+        data_path: data_path_reports,
+        announcer: announcer_reports,
+    };
+    let outputs = Outputs {
+        data_path: data_path.clone(),
+        announcer: announcer.clone(),
+        observations,
+        reports,
+        metrics: metrics.clone(),
+    };
+    let (driver, shown) = Driver::new(node, args.forward_config(), outputs);
+    let admin = admin::Admin {
+        shown,
+        metrics,
+        data_path,
+        announcer,
+    };
+    let served = admin::serve(listener, admin);
+    tokio::select! {
+        ended = driver.run(inputs) => ended,
+        ended = served => ended.context("serving probes and metrics"),
+    }
+}
+
+fn spawn_watches(client: &Client, observations: &mpsc::Sender<Observation>, metrics: &Metrics) {
+    macro_rules! follow {
+        ($kind:expr) => {{
+            let kind = $kind;
+            let span = tracing::info_span!("watch", kind = kind.name);
+            let task = watch(client.clone(), kind, observations.clone(), metrics.clone());
+            tokio::spawn(task.instrument(span));
+        }};
+    }
+    follow!(Kind::<Service, ServiceKey, ServiceView> {
+        name: "services",
+        labels: concat_not(names::HEADLESS_LABEL),
+        key: index::service_key,
+        view: index::service,
+        observe: Observation::Service,
+    });
+    follow!(Kind::<EndpointSlice, SliceKey, SliceView> {
+        name: "endpointslices",
+        labels: concat_not(names::HEADLESS_LABEL),
+        key: index::slice_key,
+        view: index::slice,
+        observe: Observation::Slice,
+    });
+    follow!(Kind::<Node, _, _> {
+        name: "nodes",
+        labels: String::new(),
+        key: index::name_key,
+        view: index::node,
+        observe: Observation::Node,
+    });
+    follow!(Kind::<AddressPool, _, _> {
+        name: "addresspools",
+        labels: String::new(),
+        key: index::name_key,
+        view: index::pool,
+        observe: Observation::Pool,
+    });
+    follow!(Kind::<L2Advertisement, _, _> {
+        name: "l2advertisements",
+        labels: String::new(),
+        key: index::name_key,
+        view: index::advertisement,
+        observe: Observation::Advertisement,
+    });
+    follow!(Kind::<Speaker, _, _> {
+        name: "speakers",
+        labels: String::new(),
+        key: index::name_key,
+        view: index::speaker,
+        observe: Observation::Speaker,
+    });
+}
+
+/// The selector of objects without a label.
+fn concat_not(label: &str) -> String {
+    format!("!{label}")
+}
+
+/// Links, and after each change and every few minutes the kernel settings, become observations.
+async fn follow_links(
+    mut links: watch::Receiver<Option<Links>>,
+    observations: mpsc::Sender<Observation>,
+    mode: Mode,
+) {
+    loop {
+        let now = links.borrow_and_update().clone();
+        if let Some(now) = now {
+            let checked = now.clone();
+            if observations.send(Observation::Links(now)).await.is_err() {
+                return;
+            }
+            if mode != Mode::Off {
+                let problems = kernel::check(&checked).await;
+                for problem in &problems {
+                    tracing::warn!("{problem}");
+                }
+                if observations
+                    .send(Observation::KernelSettings(problems))
+                    .await
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        }
+        tokio::select! {
+            changed = links.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(KERNEL_CHECK_EVERY) => {}
+        }
+    }
+}

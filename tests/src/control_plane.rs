@@ -206,9 +206,14 @@ pub(crate) fn tail(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(5)..]
-        .iter()
-        .map(|line| format!("\n    {line}"))
+    let last = &lines[lines.len().saturating_sub(5)..];
+    last.iter()
+        .flat_map(|line| {
+            [
+                "
+    ", line,
+            ]
+        })
         .collect()
 }
 

@@ -58,25 +58,27 @@ fn not_ready(list: &Value) -> Vec<String> {
             continue;
         }
         let name = item["metadata"]["name"].as_str().unwrap_or_default();
-        let mut why = ready
+        let mut why: Vec<String> = ready
+            .iter()
             .map(|ready| ready["message"].to_string())
-            .unwrap_or_default();
+            .collect();
         let containers = item["status"]["containerStatuses"]
             .as_array()
             .into_iter()
             .flatten();
-        for waiting in containers.map(|container| &container["state"]["waiting"]) {
-            if !waiting.is_null() {
-                why += &format!(" {} {}", waiting["reason"], waiting["message"]);
-            }
-        }
-        if let Some(unscheduled) = conditions
-            .clone()
-            .find(|condition| condition["type"] == "PodScheduled" && condition["status"] != "True")
-        {
-            why += &format!(" {}", unscheduled["message"]);
-        }
-        all.push(format!("{name}: {}", why.trim()));
+        let waiting = containers.map(|container| &container["state"]["waiting"]);
+        why.extend(
+            waiting
+                .filter(|waiting| !waiting.is_null())
+                .map(|waiting| format!("{} {}", waiting["reason"], waiting["message"])),
+        );
+        let mut scheduled = conditions.filter(|condition| condition["type"] == "PodScheduled");
+        why.extend(
+            scheduled
+                .find(|condition| condition["status"] != "True")
+                .map(|condition| condition["message"].to_string()),
+        );
+        all.push(format!("{name}: {}", why.join(" ")));
     }
     all
 }

@@ -56,8 +56,9 @@ impl Before {
                 mount(None, c"/", libc::MS_REC | libc::MS_PRIVATE)
             }
             Self::OwnHostName(name) => {
-                // SAFETY: as above; then pointer and length describe the bytes of a live CString.
+                // SAFETY: as above.
                 check(unsafe { libc::unshare(libc::CLONE_NEWUTS) })?;
+                // SAFETY: pointer and length describe the bytes of a live CString.
                 check(unsafe { libc::sethostname(name.as_ptr(), name.as_bytes().len()) })
             }
             Self::Bind { from, onto } => mount(Some(from), onto, libc::MS_BIND | libc::MS_REC),

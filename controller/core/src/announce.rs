@@ -76,11 +76,13 @@ impl AdvertisementView {
 /// What to change about the condition Announced of Service `key`; `None` when it says what it should.
 pub fn plan_announced(key: &ServiceKey, index: &Index) -> Option<AnnouncedStep> {
     let view = index.service(key)?;
-    if index.standing(view) != Standing::Ours {
-        return None;
-    }
     let shown = view.condition(ConditionKind::Announced);
-    let condition = (!view.ingress.is_empty()).then(|| announced(view, index));
+    let condition = match index.standing(view) {
+        Standing::Ours => (!view.ingress.is_empty()).then(|| announced(view, index)),
+        // What we once said is not ours to say any more.
+        Standing::Plain | Standing::Foreign => None,
+        Standing::Others => return None,
+    };
     if shown == condition.as_ref() {
         return None;
     }

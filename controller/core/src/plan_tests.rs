@@ -602,7 +602,7 @@ fn type_change_and_deletion_free_the_address() {
         [svc("a"), svc("b"), svc("c"), svc("d")],
     );
     world.edit("a", |view| view.load_balancer = false);
-    assert!(!world.service("a").is_marked());
+    assert!(world.service("a").conditions.is_empty() && !world.service("a").is_marked());
     assert!(world.events.contains(&("a".into(), "Released")));
     assert_eq!(world.addresses("c"), ["192.0.2.1"]);
     world.delete("b");

@@ -72,8 +72,9 @@ impl ServiceView {
         Some(names.nth(position).unwrap_or(first)).filter(|name| !name.is_empty())
     }
 
-    /// Whether anything of ours is written on it.
+    /// Whether anything that belongs to an allocation of ours is written on it.
     pub fn is_marked(&self) -> bool {
-        self.allocated_from.is_some() || !self.conditions.is_empty()
+        let allocation = |observed: &Observed| observed.condition.kind != ConditionKind::Announced;
+        self.allocated_from.is_some() || self.conditions.iter().any(allocation)
     }
 }

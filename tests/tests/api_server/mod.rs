@@ -103,6 +103,12 @@ impl ApiServer {
         Ok(server)
     }
 
+    /// Where it answers; its certificate is its own.
+    #[allow(dead_code, reason = "not every test connects by itself")]
+    pub(crate) fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
     /// `kubectl` as administrator.
     pub(crate) fn admin(&self) -> Kubectl<'_> {
         self.with_token(ADMIN_TOKEN)

@@ -160,6 +160,8 @@ pub struct FrontendForwarding {
     pub cluster: Arc<[Backend]>,
     /// The usable endpoints of this node; empty unless `policy` is `Local`.
     pub local: Arc<[Backend]>,
+    /// Endpoints that still serve while they terminate, and are in neither set: no new connections, but flows stay.
+    pub draining: Arc<[SocketAddr]>,
     /// The only sources that may connect, disjoint and sorted; `None` means all.
     pub sources: Option<Arc<[IpNet]>>,
 }
@@ -247,6 +249,7 @@ pub fn forward(key: &ServiceKey, snapshot: &Snapshot, config: &ForwardConfig) ->
                         TrafficPolicy::Cluster => Arc::default(),
                         TrafficPolicy::Local => sets.local.clone(),
                     },
+                    draining: sets.draining.clone(),
                     sources: (role == Role::LoadBalancer)
                         .then(|| sources_of(service, family))
                         .flatten(),

@@ -21,8 +21,9 @@ mod tests;
 mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::SocketAddr;
 
-use herald_core::{AddressRange, IpFamily, ServiceKey};
+use herald_core::{AddressRange, IpFamily, Protocol, ServiceKey};
 use herald_nft::Listing;
 
 use crate::forward::{NodeForwarding, ServiceForwarding, disjoint};
@@ -119,6 +120,35 @@ impl Ruleset {
     /// The Service that has a frontend, where several claim it.
     pub fn owner(&self, frontend: &Frontend) -> Option<&ServiceKey> {
         self.wanted.winner(frontend).map(|(key, _)| key)
+    }
+
+    /// Whether a UDP flow that clients sent to `destination`, and that `backend` answers, leads nowhere: to a backend that a
+    /// Service of ours no longer has, or to nobody because the flow is older than the Service. Such a flow never ends while
+    /// its client goes on sending, so it must be deleted. Policies are ignored on purpose: a flow that works is left alone.
+    pub fn is_stale_udp(&self, destination: SocketAddr, backend: SocketAddr) -> bool {
+        let (address, port) = (destination.ip(), destination.port());
+        let protocol = Protocol::Udp;
+        let by_address = Frontend::Address {
+            address,
+            protocol,
+            port,
+        };
+        let by_node_port = || {
+            let ranges = &self.node.nodeport_ranges;
+            let frontend = Frontend::NodePort {
+                family: IpFamily::of(address),
+                protocol,
+                port,
+            };
+            let answers = ranges.iter().any(|range| range.contains(address));
+            answers.then(|| self.wanted.winner(&frontend)).flatten()
+        };
+        let winner = self.wanted.winner(&by_address).or_else(by_node_port);
+        winner.is_some_and(|(_, forwarding)| {
+            let known = forwarding.cluster.iter().chain(&*forwarding.local);
+            !known.map(|b| b.address).any(|known| known == backend)
+                && !forwarding.draining.contains(&backend)
+        })
     }
 
     /// Takes up what the kernel holds, in place of what was known, and compares everything at the next plan. Returns why a

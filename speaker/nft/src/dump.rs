@@ -100,28 +100,55 @@ impl Listing {
     }
 }
 
-/// The messages of a datagram.
-pub fn decode(mut datagram: &[u8]) -> Result<Vec<Decoded>, Malformed> {
-    let mut messages = Vec::new();
-    while !datagram.is_empty() {
-        let header = datagram.get(..HEADER).ok_or(Malformed)?;
-        let length = u32_at(header, 0).and_then(|n| usize::try_from(n).ok());
-        let length = length.filter(|n| *n >= HEADER).ok_or(Malformed)?;
-        let message = datagram.get(..length).ok_or(Malformed)?;
-        let kind = u16_at(header, 4).ok_or(Malformed)?;
-        let flags = u16_at(header, 6).ok_or(Malformed)?;
-        if flags & DUMP_INTERRUPTED != 0 && kind != ERROR {
-            messages.push(Decoded::Interrupted);
+/// A netlink message, headers included.
+pub(crate) struct Message<'a> {
+    pub(crate) kind: u16,
+    flags: u16,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// The messages of a datagram; ends after the first that is malformed.
+pub(crate) fn messages(datagram: &[u8]) -> impl Iterator<Item = Result<Message<'_>, Malformed>> {
+    let mut rest = datagram;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
         }
-        messages.push(match kind {
-            ERROR => decode_answer(message, flags).ok_or(Malformed)?,
+        let message = take_message(&mut rest);
+        if message.is_none() {
+            rest = &[];
+        }
+        Some(message.ok_or(Malformed))
+    })
+}
+
+fn take_message<'a>(rest: &mut &'a [u8]) -> Option<Message<'a>> {
+    let length = usize::try_from(u32_at(rest, 0)?).ok()?;
+    let bytes = rest.get(..length).filter(|b| b.len() >= HEADER)?;
+    *rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    Some(Message {
+        kind: u16_at(bytes, 4)?,
+        flags: u16_at(bytes, 6)?,
+        bytes,
+    })
+}
+
+/// The messages of a datagram.
+pub fn decode(datagram: &[u8]) -> Result<Vec<Decoded>, Malformed> {
+    let mut decoded = Vec::new();
+    for message in messages(datagram) {
+        let Message { kind, flags, bytes } = message?;
+        if flags & DUMP_INTERRUPTED != 0 && kind != ERROR {
+            decoded.push(Decoded::Interrupted);
+        }
+        decoded.push(match kind {
+            ERROR => decode_answer(bytes, flags).ok_or(Malformed)?,
             DONE => Decoded::Done,
-            _ if kind >> 8 == SUBSYSTEM => decode_object(kind, message).unwrap_or(Decoded::Other),
+            _ if kind >> 8 == SUBSYSTEM => decode_object(kind, bytes).unwrap_or(Decoded::Other),
             _ => Decoded::Other,
         });
-        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or(&[]);
     }
-    Ok(messages)
+    Ok(decoded)
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {

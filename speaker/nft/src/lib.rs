@@ -1,5 +1,6 @@
 //! nf_tables over netlink: typed objects, the bytes of one transaction, the decoder for dumps, and (feature `socket`) the
-//! socket that carries them.
+//! socket that carries them. The same socket reads and deletes connection tracking entries, which outlive the rules that
+//! made them.
 //!
 //! Only what Herald writes is modelled. What the kernel may say beyond that decodes to `Other` values, so that a reader can
 //! tell "not ours" from "broken". Integers in attributes are big-endian; attribute headers, marks and generated numbers are
@@ -21,6 +22,7 @@
 
 mod attribute;
 mod batch;
+mod conntrack;
 mod datatype;
 mod dump;
 mod expression;
@@ -33,6 +35,7 @@ mod socket;
 mod tests;
 
 pub use batch::{Batch, Encoded, TooLong};
+pub use conntrack::{Flow, decode_flows, flows_request};
 pub use datatype::{Field, KeyType};
 pub use dump::{Decoded, Fault, Listing, Malformed, decode};
 pub use expression::{

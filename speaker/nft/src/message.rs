@@ -10,7 +10,7 @@ pub(crate) const ACK: u16 = 4;
 /// `NLM_F_DUMP_INTR`: what was dumped changed meanwhile.
 pub(crate) const DUMP_INTERRUPTED: u16 = 0x10;
 /// `NLM_F_DUMP`.
-const DUMP: u16 = 0x300;
+pub(crate) const DUMP: u16 = 0x300;
 /// `NLM_F_CREATE`.
 pub(crate) const CREATE: u16 = 0x400;
 /// `NLM_F_APPEND`.

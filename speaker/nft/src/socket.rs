@@ -7,9 +7,10 @@ use std::fmt;
 use std::io;
 
 use crate::batch::Encoded;
+use crate::conntrack::{Flow, decode_flows, flows_request};
 use crate::dump::{Decoded, Fault, Listing, Malformed, decode};
 use crate::message::Request;
-use crate::object::{Element, SetName, TableName};
+use crate::object::{Element, Family, SetName, TableName};
 
 /// What the receive buffer is raised to: thousands of errors of one refused transaction fit.
 const RECEIVE_BUFFER: usize = 8 << 20;
@@ -81,10 +82,10 @@ impl fmt::Display for Fault {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The socket failed.
-    #[error("reading from nf_tables: {0}")]
+    #[error("reading from netfilter: {0}")]
     Io(#[from] io::Error),
     /// The kernel refused the request.
-    #[error("nf_tables refused a dump: {0}")]
+    #[error("netfilter refused a request: {0}")]
     Refused(Fault),
     /// Other programs kept changing what was dumped.
     #[error("nf_tables kept changing during {DUMP_ATTEMPTS} dumps; it is tried again")]
@@ -225,6 +226,46 @@ impl Socket {
             }
         }
         Ok(listing)
+    }
+
+    /// Calls `take` with every connection tracking entry of a family. The table changes all the while, so that entries made
+    /// or gone meanwhile may or may not be among them.
+    pub fn flows(&mut self, family: Family, mut take: impl FnMut(Flow)) -> Result<(), ReadError> {
+        self.raw.discard();
+        self.sequence = self.sequence.wrapping_add(1);
+        self.raw.send(&flows_request(family, self.sequence))?;
+        loop {
+            let datagram = self.raw.receive()?;
+            decode_flows(datagram)?.into_iter().for_each(&mut take);
+            for message in decode(datagram)? {
+                match message {
+                    Decoded::Done => return Ok(()),
+                    Decoded::Answer {
+                        fault: Some(fault), ..
+                    } => return Err(ReadError::Refused(fault)),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Deletes a connection tracking entry; the next packet of the flow is translated anew. No error if it is gone.
+    pub fn delete_flow(&mut self, flow: &Flow) -> Result<(), ReadError> {
+        self.raw.discard();
+        self.sequence = self.sequence.wrapping_add(1);
+        self.raw.send(&flow.delete_request(self.sequence))?;
+        while let Some(datagram) = self.raw.receive_now()? {
+            for message in decode(datagram)? {
+                if let Decoded::Answer {
+                    fault: Some(fault), ..
+                } = message
+                    && fault.errno != libc::ENOENT
+                {
+                    return Err(ReadError::Refused(fault));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The elements of one set; none when it is not there.

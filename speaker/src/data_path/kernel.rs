@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 
-use herald_core::{IpFamily, ServiceKey};
+use herald_core::{IpFamily, Protocol, ServiceKey};
 use herald_nft::{
     Batch, CommitError, Family, Operation, ReadError, Socket, Table, TableName, table_flag,
 };
@@ -153,6 +153,24 @@ impl Kernel {
             }
         }
         Ok(())
+    }
+
+    /// Deletes UDP flows that lead to a backend which a Service no longer has: their clients would talk to nobody for as long
+    /// as they go on talking.
+    pub(super) fn clean_udp(&mut self, ruleset: &Ruleset) -> Result<usize, ReadError> {
+        let mut stale = Vec::new();
+        for family in [Family::Ipv4, Family::Ipv6] {
+            self.socket.flows(family, |flow| {
+                let udp = flow.protocol == Protocol::Udp.number();
+                if udp && ruleset.is_stale_udp(flow.destination, flow.replier) {
+                    stale.push(flow);
+                }
+            })?;
+        }
+        for flow in &stale {
+            self.socket.delete_flow(flow)?;
+        }
+        Ok(stale.len())
     }
 
     /// The counter of every address.

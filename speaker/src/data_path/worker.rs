@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use herald_core::ServiceKey;
+use herald_core::{Protocol, ServiceKey};
 use herald_speaker_core::ruleset::Ruleset;
-use herald_speaker_core::{Frontend, Role, ServiceForwarding, ServiceProxy};
+use herald_speaker_core::{Frontend, FrontendForwarding, Role, ServiceForwarding, ServiceProxy};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -20,6 +20,8 @@ const AUDIT: Duration = Duration::from_secs(300);
 const IDLE: Duration = Duration::from_secs(30);
 /// Unused pick chains that are kept even so, because Services scale back and forth.
 const SPARE_CHAINS: usize = 32;
+/// Between two looks for stale UDP flows.
+const UDP_PAUSE: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
@@ -40,6 +42,17 @@ impl Retry {
     }
 }
 
+/// How far the thread has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The first full state has not come: nothing is written.
+    Waiting,
+    /// It has, but the kernel does not have all of it.
+    Applying,
+    /// Everything wanted is in the kernel, but for Services that it refused.
+    Ready,
+}
+
 pub(super) struct Worker {
     config: DataPathConfig,
     reports: mpsc::Sender<DataPathReport>,
@@ -47,17 +60,19 @@ pub(super) struct Worker {
     outbox: VecDeque<DataPathReport>,
     ruleset: Ruleset,
     kernel: Option<Kernel>,
-    /// The first full state has come.
-    started: bool,
+    phase: Phase,
     /// Something may have to be written.
     dirty: bool,
     /// Services whose latest forwarding has not been reported as applied.
     pending: BTreeSet<ServiceKey>,
     failed: HashMap<ServiceKey, Retry>,
     blocked: Option<Retry>,
-    ready: bool,
     audit: Instant,
     idle: Option<Instant>,
+    /// A UDP frontend has changed: flows may be stale.
+    udp: bool,
+    /// Not before this: reading the connection tracking table costs with its size.
+    udp_at: Instant,
 }
 
 impl Worker {
@@ -68,14 +83,15 @@ impl Worker {
             reports,
             outbox: VecDeque::new(),
             kernel: None,
-            started: false,
+            phase: Phase::Waiting,
             dirty: false,
             pending: BTreeSet::new(),
             failed: HashMap::new(),
             blocked: None,
-            ready: false,
             audit: Instant::now() + AUDIT,
             idle: None,
+            udp: false,
+            udp_at: Instant::now(),
         }
     }
 
@@ -110,6 +126,9 @@ impl Worker {
         if let Some(blocked) = self.blocked {
             return blocked.at;
         }
+        if self.phase == Phase::Waiting {
+            return Instant::now() + AUDIT;
+        }
         let retries = self.failed.values().map(|retry| retry.at);
         retries.chain(self.idle).fold(self.audit, Instant::min)
     }
@@ -117,7 +136,9 @@ impl Worker {
     fn take(&mut self, command: Command) {
         match command {
             Command::Replace(node, services) => {
-                self.started = true;
+                if self.phase == Phase::Waiting {
+                    self.phase = Phase::Applying;
+                }
                 self.dirty = true;
                 self.ruleset.want_node(node);
                 let kept: HashSet<&ServiceKey> = services.iter().map(|s| &s.key).collect();
@@ -155,12 +176,15 @@ impl Worker {
         self.dirty = true;
         self.failed.remove(&service.key);
         self.pending.insert(service.key.clone());
+        let udp = |f: &FrontendForwarding| f.frontend.protocol() == Protocol::Udp;
+        self.udp |= service.frontends.iter().any(udp)
+            && self.ruleset.service(&service.key) != Some(&service);
         self.ruleset.want(service);
     }
 
     fn work(&mut self) {
         let now = Instant::now();
-        if !self.started || self.blocked.is_some_and(|retry| now < retry.at) {
+        if self.phase == Phase::Waiting || self.blocked.is_some_and(|retry| now < retry.at) {
             return;
         }
         let result = if self.config.forward.mode == ServiceProxy::Off {
@@ -176,7 +200,7 @@ impl Worker {
             Err(error) => {
                 let told = self.blocked.is_some();
                 self.blocked = Some(Retry::after(self.blocked));
-                self.ready = false;
+                self.phase = Phase::Applying;
                 self.dirty = true;
                 // The socket may be what is broken.
                 self.kernel = None;
@@ -193,11 +217,11 @@ impl Worker {
 
     /// Another proxy carries the Services: what an earlier run left must not stand in its way.
     fn stay_off(&mut self) -> Result<Refused, Unavailable> {
-        if !self.ready {
+        if self.phase != Phase::Ready {
             delete_tables().map_err(|e| Unavailable::Refused(e.to_string()))?;
         }
         self.audit = Instant::now() + AUDIT;
-        self.dirty = false;
+        (self.dirty, self.udp) = (false, false);
         Ok(Refused::new())
     }
 
@@ -218,20 +242,29 @@ impl Worker {
             self.dirty = true;
         }
         self.dirty |= self.failed.values().any(|retry| retry.at <= now);
-        if !self.dirty {
-            if self.idle.is_some_and(|at| at <= now) {
-                self.idle = None;
-                kernel.collect(ruleset, SPARE_CHAINS)?;
-            }
-            return Ok(Refused::new());
+        let mut refused = Refused::new();
+        if self.dirty {
+            let waiting = self.failed.iter().filter(|(_, retry)| retry.at > now);
+            let skip = waiting.map(|(key, _)| key.clone()).collect();
+            refused = kernel.apply(ruleset, &skip)?;
+            self.dirty = false;
+            self.idle = Some(Instant::now() + IDLE);
+            let tried = |key: &ServiceKey| !skip.contains(key) && !refused.contains_key(key);
+            self.failed.retain(|key, _| !tried(key));
+        } else if self.idle.is_some_and(|at| at <= now) {
+            self.idle = None;
+            kernel.collect(ruleset, SPARE_CHAINS)?;
         }
-        let waiting = self.failed.iter().filter(|(_, retry)| retry.at > now);
-        let skip = waiting.map(|(key, _)| key.clone()).collect();
-        let refused = kernel.apply(ruleset, &skip)?;
-        self.dirty = false;
-        self.idle = Some(Instant::now() + IDLE);
-        let tried = |key: &ServiceKey| !skip.contains(key) && !refused.contains_key(key);
-        self.failed.retain(|key, _| !tried(key));
+        if self.udp && self.udp_at <= now {
+            self.udp = false;
+            self.udp_at = now + UDP_PAUSE;
+            match kernel.clean_udp(ruleset) {
+                Ok(0) => {}
+                Ok(flows) => debug!(flows, "deleted stale UDP flows"),
+                // Forwarding works without: only flows that outlive their backend suffer.
+                Err(error) => warn!(%error, "cannot delete stale UDP flows"),
+            }
+        }
         Ok(refused)
     }
 
@@ -257,8 +290,8 @@ impl Worker {
             let services = synced.iter().map(|key| self.synced(key)).collect();
             self.push_synced(&synced, services);
         }
-        if !self.ready {
-            self.ready = true;
+        if self.phase != Phase::Ready {
+            self.phase = Phase::Ready;
             self.outbox.push_back(DataPathReport::Ready);
         }
     }

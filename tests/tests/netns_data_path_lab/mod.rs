@@ -5,8 +5,8 @@
 //!                                     10.244.2.1 ── far  10.244.2.12  (pod of another node)
 //! ```
 
-pub mod net;
-pub mod proxy;
+pub(crate) mod net;
+pub(crate) mod proxy;
 
 use std::net::IpAddr;
 
@@ -15,43 +15,43 @@ use herald_tests::Netns;
 use herald_tests::link::{End, cable};
 
 /// The namespaces.
-pub struct Lab {
-    pub client: Netns,
-    pub node: Netns,
-    pub near: Netns,
-    pub far: Netns,
+pub(crate) struct Lab {
+    pub(crate) client: Netns,
+    pub(crate) node: Netns,
+    pub(crate) near: Netns,
+    pub(crate) far: Netns,
 }
 
 /// Both families' form of an address of the lab.
-pub fn both(four: &str, six: &str) -> [IpAddr; 2] {
+pub(crate) fn both(four: &str, six: &str) -> [IpAddr; 2] {
     [four.parse().expect("IPv4"), six.parse().expect("IPv6")]
 }
 
-pub fn client() -> [IpAddr; 2] {
+pub(crate) fn client() -> [IpAddr; 2] {
     both("192.0.2.10", "2001:db8:1::10")
 }
 
-pub fn node() -> [IpAddr; 2] {
+pub(crate) fn node() -> [IpAddr; 2] {
     both("192.0.2.1", "2001:db8:1::1")
 }
 
-pub fn near() -> [IpAddr; 2] {
+pub(crate) fn near() -> [IpAddr; 2] {
     both("10.244.1.11", "fd00:244:1::11")
 }
 
-pub fn far() -> [IpAddr; 2] {
+pub(crate) fn far() -> [IpAddr; 2] {
     both("10.244.2.12", "fd00:244:2::12")
 }
 
 /// Where the pods see masqueraded connections come from.
-pub fn gateways() -> [IpAddr; 4] {
+pub(crate) fn gateways() -> [IpAddr; 4] {
     let [a, b] = both("10.244.1.1", "fd00:244:1::1");
     let [c, d] = both("10.244.2.1", "fd00:244:2::1");
     [a, b, c, d]
 }
 
 impl Lab {
-    pub fn new(label: &str) -> Result<Self> {
+    pub(crate) fn new(label: &str) -> Result<Self> {
         let lab = Self {
             client: Netns::unique(&format!("{label}-c"))?,
             node: Netns::unique(&format!("{label}-n"))?,
@@ -60,6 +60,9 @@ impl Lab {
         };
         lab.node.sysctl("ipv4/ip_forward", "1")?;
         lab.node.sysctl("ipv6/conf/all/forwarding", "1")?;
+        // The kernel limits ICMP errors to one per second and peer: too few for tests of refusals.
+        lab.node.sysctl("ipv4/icmp_ratelimit", "0")?;
+        lab.node.sysctl("ipv6/icmp/ratelimit", "0")?;
         lab.connect("lan", &lab.client, ("192.0.2.1", "192.0.2.10"), 24)?;
         lab.connect("lan", &lab.client, ("2001:db8:1::1", "2001:db8:1::10"), 64)?;
         lab.connect("near", &lab.near, ("10.244.1.1", "10.244.1.11"), 24)?;
@@ -68,6 +71,14 @@ impl Lab {
         lab.connect("far", &lab.far, ("fd00:244:2::1", "fd00:244:2::12"), 64)?;
         lab.node.ip("route add default via 192.0.2.10")?;
         lab.node.ip("-6 route add default via 2001:db8:1::10")?;
+        Ok(lab)
+    }
+
+    /// With a server called `near` in the one pod and `far` in the other.
+    pub(crate) fn with_servers(label: &str) -> Result<Self> {
+        let lab = Self::new(label)?;
+        net::serve(&lab.near, "near")?;
+        net::serve(&lab.far, "far")?;
         Ok(lab)
     }
 
@@ -95,7 +106,7 @@ impl Lab {
     }
 
     /// What `nft` says our tables are; a failure if it cannot list the whole ruleset.
-    pub fn listing(&self) -> Result<String> {
+    pub(crate) fn listing(&self) -> Result<String> {
         let output = self.node.output(&["nft", "list", "ruleset"])?;
         ensure!(
             output.status.success(),
@@ -107,7 +118,7 @@ impl Lab {
     }
 
     /// The lines of one set's or map's elements, over both families.
-    pub fn elements(&self, set: &str) -> Result<Vec<String>> {
+    pub(crate) fn elements(&self, set: &str) -> Result<Vec<String>> {
         let mut elements = Vec::new();
         for family in ["ip", "ip6"] {
             let text = self
@@ -132,7 +143,7 @@ impl Lab {
 }
 
 /// These tests need root for namespaces of their own.
-pub fn skipped() -> bool {
+pub(crate) fn skipped() -> bool {
     let root = std::fs::metadata("/proc/self").is_ok_and(|m| {
         use std::os::unix::fs::MetadataExt;
         m.uid() == 0

@@ -23,20 +23,20 @@ use super::net::SERVER_PORT;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A data path in a namespace, with the snapshot it is fed from.
-pub struct Proxy {
+pub(crate) struct Proxy {
     runtime: Runtime,
-    pub handle: DataPathHandle,
+    pub(crate) handle: DataPathHandle,
     reports: mpsc::Receiver<DataPathReport>,
-    pub snapshot: Snapshot,
-    pub config: ForwardConfig,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) config: ForwardConfig,
 }
 
-pub fn key(name: &str) -> ServiceKey {
+pub(crate) fn key(name: &str) -> ServiceKey {
     ServiceKey::new("default", name)
 }
 
 /// A Service of ports 80 TCP and UDP, without addresses; endpoints come by [`endpoints`].
-pub fn service(name: &str) -> ServiceView {
+pub(crate) fn service(name: &str) -> ServiceView {
     ServiceView {
         key: key(name),
         labels: Labels::default(),
@@ -61,7 +61,7 @@ pub fn service(name: &str) -> ServiceView {
 }
 
 /// With a node port for both protocols.
-pub fn with_node_port(mut service: ServiceView, port: u16) -> ServiceView {
+pub(crate) fn with_node_port(mut service: ServiceView, port: u16) -> ServiceView {
     for entry in &mut service.ports {
         entry.node_port = Some(port);
     }
@@ -69,7 +69,7 @@ pub fn with_node_port(mut service: ServiceView, port: u16) -> ServiceView {
 }
 
 /// One ready endpoint.
-pub fn endpoint(address: IpAddr, node: &str) -> EndpointView {
+pub(crate) fn endpoint(address: IpAddr, node: &str) -> EndpointView {
     EndpointView {
         address,
         node: Some(node.into()),
@@ -80,17 +80,17 @@ pub fn endpoint(address: IpAddr, node: &str) -> EndpointView {
 }
 
 /// The lab's pods as endpoints.
-pub fn near() -> Vec<EndpointView> {
+pub(crate) fn near() -> Vec<EndpointView> {
     super::near().map(|a| endpoint(a, "n1")).to_vec()
 }
 
-pub fn far() -> Vec<EndpointView> {
+pub(crate) fn far() -> Vec<EndpointView> {
     super::far().map(|a| endpoint(a, "n2")).to_vec()
 }
 
 impl Proxy {
     /// Starts it; nothing is written before [`Proxy::replace`].
-    pub fn start(namespace: &Netns, mode: ServiceProxy) -> Result<Self> {
+    pub(crate) fn start(namespace: &Netns, mode: ServiceProxy) -> Result<Self> {
         let config = ForwardConfig {
             mode,
             ..ForwardConfig::default()
@@ -113,7 +113,7 @@ impl Proxy {
     }
 
     /// Another process' data path over the same snapshot.
-    pub fn with(namespace: &Netns, config: ForwardConfig, snapshot: Snapshot) -> Result<Self> {
+    pub(crate) fn with(namespace: &Netns, config: ForwardConfig, snapshot: Snapshot) -> Result<Self> {
         let (handle, reports) = namespace.enter(|| {
             DataPath::spawn(DataPathConfig {
                 forward: config.clone(),
@@ -132,14 +132,14 @@ impl Proxy {
     }
 
     /// Puts a Service and its endpoints into the snapshot.
-    pub fn put(&mut self, service: ServiceView, endpoints: &[EndpointView]) {
+    pub(crate) fn put(&mut self, service: ServiceView, endpoints: &[EndpointView]) {
         let key = service.key.clone();
         self.snapshot.services.insert(key.clone(), service);
         self.endpoints(&key, endpoints);
     }
 
     /// Replaces a Service's endpoints in the snapshot.
-    pub fn endpoints(&mut self, key: &ServiceKey, endpoints: &[EndpointView]) {
+    pub(crate) fn endpoints(&mut self, key: &ServiceKey, endpoints: &[EndpointView]) {
         let slices = self.snapshot.slices.entry(key.clone()).or_default();
         slices.clear();
         for family in [IpFamily::V4, IpFamily::V6] {
@@ -165,13 +165,13 @@ impl Proxy {
         }
     }
 
-    pub fn remove(&mut self, key: &ServiceKey) {
+    pub(crate) fn remove(&mut self, key: &ServiceKey) {
         self.snapshot.services.remove(key);
         self.snapshot.slices.remove(key);
     }
 
     /// The whole snapshot; returns when the kernel has it.
-    pub fn replace(&mut self) -> Result<Vec<SyncedService>> {
+    pub(crate) fn replace(&mut self) -> Result<Vec<SyncedService>> {
         let services = self.snapshot.services.keys();
         let services = services
             .map(|k| forward(k, &self.snapshot, &self.config))
@@ -189,7 +189,7 @@ impl Proxy {
     }
 
     /// Services that changed in the snapshot; returns when the kernel has them.
-    pub fn change(&mut self, keys: &[ServiceKey]) -> Result<Vec<SyncedService>> {
+    pub(crate) fn change(&mut self, keys: &[ServiceKey]) -> Result<Vec<SyncedService>> {
         let services = keys
             .iter()
             .map(|k| forward(k, &self.snapshot, &self.config))
@@ -213,7 +213,7 @@ impl Proxy {
     }
 
     /// The next report.
-    pub fn report(&mut self) -> Result<DataPathReport> {
+    pub(crate) fn report(&mut self) -> Result<DataPathReport> {
         let next = self
             .runtime
             .block_on(async { tokio::time::timeout(DEADLINE, self.reports.recv()).await });
@@ -222,7 +222,7 @@ impl Proxy {
     }
 
     /// New connections counted for an address.
-    pub fn connections(&self, address: IpAddr) -> Result<Option<u64>> {
+    pub(crate) fn connections(&self, address: IpAddr) -> Result<Option<u64>> {
         let counters = self.runtime.block_on(self.handle.counters())?;
         let counter = counters.iter().find(|c| c.address == address);
         Ok(counter.map(|c| c.connections))

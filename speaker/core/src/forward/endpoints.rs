@@ -1,7 +1,7 @@
 //! Which endpoints of a Service port are usable: ready ones, or, when there are none, those that still serve while they
 //! terminate (KEP-1669), decided separately for the cluster and for this node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -16,6 +16,8 @@ pub(super) struct Usable {
     pub(super) cluster: Arc<[Backend]>,
     /// On this node.
     pub(super) local: Arc<[Backend]>,
+    /// Neither, but still serving.
+    pub(super) draining: Arc<[SocketAddr]>,
 }
 
 /// What one address of the EndpointSlices amounts to. The same address in several slices counts once, a local one first.
@@ -53,9 +55,14 @@ pub(super) fn usable(
             }
         }
     }
+    let cluster = choose(&candidates, |_| true);
+    let local = choose(&candidates, |c| c.local);
+    let chosen: HashSet<SocketAddr> = cluster.iter().chain(&*local).map(|b| b.address).collect();
+    let draining = candidates.keys().filter(|a| !chosen.contains(a)).copied();
     Usable {
-        cluster: choose(&candidates, |_| true),
-        local: choose(&candidates, |c| c.local),
+        draining: draining.collect(),
+        cluster,
+        local,
     }
 }
 

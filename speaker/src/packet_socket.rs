@@ -20,14 +20,14 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// A socket for frames of one Ethernet protocol on one interface.
 #[derive(Debug)]
-pub(crate) struct PacketSocket {
+pub struct PacketSocket {
     fd: AsyncFd<Socket>,
     interface: u32,
 }
 
 impl PacketSocket {
     /// Opens it; only frames that `filter` accepts are ever received. Needs CAP_NET_RAW.
-    pub(crate) fn open(interface: u32, ethertype: u16, filter: &[SockFilter]) -> io::Result<Self> {
+    pub fn open(interface: u32, ethertype: u16, filter: &[SockFilter]) -> io::Result<Self> {
         // Protocol 0 receives nothing: what bind lets in has passed the filter.
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
         socket.set_nonblocking(true)?;
@@ -118,7 +118,7 @@ impl PacketSocket {
     }
 
     /// Sends a frame, or fails at once.
-    pub(crate) fn send(&self, frame: &[u8]) -> io::Result<()> {
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         self.fd.get_ref().write(frame).map(drop)
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use herald_core::{IpFamily, ServiceKey};
 
 use crate::eligible::{Ineligible, advertisements, evaluate, local_nodes};
-use crate::{Interface, ServiceKind, Snapshot, elect};
+use crate::{Interface, LinkView, ServiceKind, Snapshot, elect};
 
 /// Most nodes that [`NobodyReason::NoEligibleNode`] lists.
 pub const LISTED_NODES_MAX: usize = 8;
@@ -168,10 +168,10 @@ pub fn published_interfaces(snapshot: &Snapshot) -> Vec<Interface> {
         .values()
         .flat_map(|advert| advert.interfaces.iter().map(String::as_str))
         .collect();
-    let wanted = |link: &&crate::LinkView| {
+    let wanted = |link: &&LinkView| {
         named.contains(&*link.name) || link.addresses.iter().any(|net| !link_local(net.addr()))
     };
-    let publish = |link: &crate::LinkView| Interface {
+    let publish = |link: &LinkView| Interface {
         name: link.name.clone(),
         addresses: link.addresses.clone(),
         up: link.up,
@@ -190,3 +190,6 @@ fn link_local(address: IpAddr) -> bool {
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
 }
+
+#[cfg(test)]
+mod tests;

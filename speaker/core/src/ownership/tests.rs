@@ -1,0 +1,431 @@
+use herald_core::{IpFamily, Labels, Operator, Requirement, Selector};
+
+use super::*;
+use crate::{
+    AdvertisementView, EndpointView, LinkView, Mac, NodeView, PoolView, ServiceView, SliceView,
+    SpeakerView, TrafficPolicy,
+};
+
+fn key() -> ServiceKey {
+    ServiceKey::new("default", "web")
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect()
+}
+
+fn label(name: &str, value: &str) -> Selector {
+    let requirement = Requirement {
+        key: name.into(),
+        operator: Operator::In,
+        values: vec![value.into()],
+    };
+    Selector {
+        requirements: vec![requirement],
+    }
+}
+
+fn advert(name: &str) -> AdvertisementView {
+    AdvertisementView {
+        name: name.into(),
+        pools: Vec::new(),
+        pool_selectors: Vec::new(),
+        node_selectors: Vec::new(),
+        interfaces: Vec::new(),
+        service_selectors: Vec::new(),
+    }
+}
+
+fn interface(name: &str, nets: &[&str]) -> Interface {
+    let addresses = nets.iter().map(|net| net.parse().unwrap()).collect();
+    Interface {
+        name: name.into(),
+        addresses,
+        up: true,
+    }
+}
+
+/// Three good nodes in 192.0.2.0/24 and 2001:db8::/64, pool "lan", and Service default/web with an address of each family.
+fn snapshot() -> Snapshot {
+    let mut snapshot = Snapshot {
+        node: "n1".into(),
+        ..Snapshot::default()
+    };
+    for n in 1..=3 {
+        let name: Arc<str> = format!("n{n}").into();
+        let node = NodeView {
+            name: name.clone(),
+            labels: labels(&[("zone", if n == 1 { "a" } else { "b" })]),
+            ready: true,
+            excluded: false,
+            addresses: Vec::new(),
+            pod_cidrs: Vec::new(),
+        };
+        snapshot.nodes.insert(name.clone(), node);
+        let lan = interface(
+            "lan",
+            &[&format!("192.0.2.{n}/24"), &format!("2001:db8::{n}/64")],
+        );
+        let storage = interface("storage", &[&format!("198.51.100.{n}/24")]);
+        let interfaces = vec![lan, storage];
+        snapshot.speakers.insert(
+            name.clone(),
+            SpeakerView {
+                node: name,
+                live: true,
+                interfaces,
+            },
+        );
+    }
+    let pool = PoolView {
+        name: "lan".into(),
+        labels: labels(&[("tier", "gold")]),
+        ranges: vec![
+            "192.0.2.100-192.0.2.110".parse().unwrap(),
+            "2001:db8::100/120".parse().unwrap(),
+        ],
+    };
+    snapshot.pools.insert("lan".into(), pool);
+    snapshot.advertisements.insert("all".into(), advert("all"));
+    let service = ServiceView {
+        key: key(),
+        labels: labels(&[("app", "web")]),
+        proxied: true,
+        kind: ServiceKind::LoadBalancer,
+        cluster_ips: Vec::new(),
+        external_ips: Vec::new(),
+        load_balancer_ips: vec![
+            "192.0.2.100".parse().unwrap(),
+            "2001:db8::100".parse().unwrap(),
+        ],
+        allocated_from: vec!["lan".into()],
+        ports: Vec::new(),
+        external_policy: TrafficPolicy::Cluster,
+        internal_policy: TrafficPolicy::Cluster,
+        source_ranges: Vec::new(),
+    };
+    snapshot.services.insert(key(), service);
+    snapshot
+}
+
+fn change(snapshot: &mut Snapshot, change: impl FnOnce(&mut ServiceView)) {
+    change(snapshot.services.get_mut(&key()).unwrap());
+}
+
+/// An endpoint's node and its conditions ready, serving, terminating.
+type Endpoint = (&'static str, bool, bool, bool);
+
+fn endpoints(snapshot: &mut Snapshot, family: IpFamily, endpoints: &[Endpoint]) {
+    let endpoint = |(node, ready, serving, terminating): &Endpoint| EndpointView {
+        address: "10.0.0.1".parse().unwrap(),
+        node: Some((*node).into()),
+        ready: *ready,
+        serving: *serving,
+        terminating: *terminating,
+    };
+    let name: Arc<str> = format!("web-{family}").into();
+    let slice = SliceView {
+        name: name.clone(),
+        service: key(),
+        family,
+        ports: Vec::new(),
+        endpoints: endpoints.iter().map(endpoint).collect(),
+    };
+    snapshot
+        .slices
+        .entry(key())
+        .or_default()
+        .insert(name, slice);
+}
+
+/// Nodes that may own the address: each is the owner once all others are gone.
+fn eligible(snapshot: &Snapshot, at: usize) -> Vec<String> {
+    let mut found = Vec::new();
+    for name in snapshot.nodes.keys() {
+        let mut alone = snapshot.clone();
+        alone.nodes.retain(|other, _| other == name);
+        if let Owner::Node { node, .. } = &ownership(&key(), &alone)[at].owner {
+            found.push(node.to_string());
+        }
+    }
+    found
+}
+
+fn nobody(snapshot: &Snapshot) -> NobodyReason {
+    match ownership(&key(), snapshot).swap_remove(0).owner {
+        Owner::Nobody(reason) => reason,
+        Owner::Node { node, .. } => panic!("{node} owns it"),
+    }
+}
+
+#[test]
+fn every_speaker_elects_the_same_owner_on_the_interface_in_the_subnet() {
+    let mut snapshot = snapshot();
+    let first = ownership(&key(), &snapshot);
+    assert_eq!(first.len(), 2);
+    for node in ["n2", "n3", "elsewhere"] {
+        snapshot.node = node.into();
+        assert_eq!(ownership(&key(), &snapshot), first);
+    }
+    for owned in &first {
+        let Owner::Node { interfaces, .. } = &owned.owner else {
+            panic!("{owned:?}")
+        };
+        assert_eq!(interfaces.iter().map(|i| &**i).collect::<Vec<_>>(), ["lan"]);
+    }
+    assert_eq!(eligible(&snapshot, 0), ["n1", "n2", "n3"]);
+    assert_eq!(eligible(&snapshot, 1), ["n1", "n2", "n3"]);
+}
+
+#[test]
+fn only_addresses_of_our_pools_are_announced() {
+    for spoil in [
+        (|s: &mut ServiceView| s.allocated_from.clear()) as fn(&mut ServiceView),
+        |s| s.kind = ServiceKind::NodePort,
+        |s| s.load_balancer_ips.clear(),
+    ] {
+        let mut snapshot = snapshot();
+        change(&mut snapshot, spoil);
+        assert_eq!(ownership(&key(), &snapshot), []);
+    }
+    assert_eq!(
+        ownership(&ServiceKey::new("default", "other"), &snapshot()),
+        []
+    );
+}
+
+#[test]
+fn a_node_is_out_for_its_first_reason() {
+    type Spoil = fn(&mut Snapshot);
+    let cases: [(Ineligible, Spoil); 7] = [
+        (Ineligible::NotReady, |s| {
+            s.nodes.get_mut("n1").unwrap().ready = false;
+        }),
+        (Ineligible::Excluded, |s| {
+            s.nodes.get_mut("n1").unwrap().excluded = true;
+        }),
+        (Ineligible::NoSpeaker, |s| {
+            s.speakers.get_mut("n1").unwrap().live = false;
+        }),
+        (Ineligible::NoSpeaker, |s| drop(s.speakers.remove("n1"))),
+        (Ineligible::NotSelected, |s| {
+            s.advertisements.get_mut("all").unwrap().node_selectors = vec![label("zone", "b")];
+        }),
+        (Ineligible::NoInterface, |s| {
+            drop(s.speakers.get_mut("n1").unwrap().interfaces.remove(0));
+        }),
+        (Ineligible::LinkDown, |s| {
+            s.speakers.get_mut("n1").unwrap().interfaces[0].up = false;
+        }),
+    ];
+    for (reason, spoil) in cases {
+        let mut snapshot = snapshot();
+        spoil(&mut snapshot);
+        assert_eq!(eligible(&snapshot, 0), ["n2", "n3"], "{reason}");
+        snapshot.nodes.retain(|name, _| &**name == "n1");
+        let expected = vec![(Arc::from("n1"), reason)];
+        assert_eq!(
+            nobody(&snapshot),
+            NobodyReason::NoEligibleNode {
+                nodes: expected,
+                more: 0
+            }
+        );
+    }
+}
+
+#[test]
+fn an_advertisement_is_found_by_pool_and_service() {
+    type Set = fn(&mut AdvertisementView);
+    let cases: [(&str, bool, Set); 8] = [
+        ("everything", true, |_| {}),
+        ("this pool", true, |a| {
+            a.pools = vec!["other".into(), "lan".into()];
+        }),
+        ("another pool", false, |a| a.pools = vec!["other".into()]),
+        ("a label of the pool", true, |a| {
+            a.pool_selectors = vec![label("tier", "gold")];
+        }),
+        ("another label", false, |a| {
+            a.pool_selectors = vec![label("tier", "lead")];
+        }),
+        ("name or label", true, |a| {
+            a.pools = vec!["other".into()];
+            a.pool_selectors = vec![label("tier", "gold")];
+        }),
+        ("a label of the Service", true, |a| {
+            a.service_selectors = vec![label("app", "web")];
+        }),
+        ("another Service", false, |a| {
+            a.service_selectors = vec![label("app", "db")];
+        }),
+    ];
+    for (what, found, set) in cases {
+        let mut snapshot = snapshot();
+        set(snapshot.advertisements.get_mut("all").unwrap());
+        if found {
+            assert_eq!(eligible(&snapshot, 0).len(), 3, "{what}");
+        } else {
+            assert_eq!(nobody(&snapshot), NobodyReason::NoAdvertisement, "{what}");
+        }
+    }
+}
+
+#[test]
+fn an_address_outside_its_shrunken_pool_stays_announced() {
+    let mut snapshot = snapshot();
+    snapshot.pools.get_mut("lan").unwrap().ranges.clear();
+    snapshot.advertisements.get_mut("all").unwrap().pools = vec!["lan".into()];
+    assert_eq!(eligible(&snapshot, 0).len(), 3);
+    snapshot.pools.clear();
+    assert_eq!(eligible(&snapshot, 0).len(), 3);
+}
+
+#[test]
+fn of_two_pools_the_one_that_holds_the_address_counts() {
+    let mut snapshot = snapshot();
+    change(&mut snapshot, |s| {
+        s.allocated_from = vec!["six".into(), "lan".into()];
+    });
+    let six = PoolView {
+        name: "six".into(),
+        labels: Labels::new(),
+        ranges: Vec::new(),
+    };
+    snapshot.pools.insert("six".into(), six);
+    snapshot.advertisements.get_mut("all").unwrap().pools = vec!["six".into()];
+    assert_eq!(nobody(&snapshot), NobodyReason::NoAdvertisement);
+}
+
+#[test]
+fn named_interfaces_need_not_own_the_subnet_and_add_up() {
+    let mut snapshot = snapshot();
+    snapshot.advertisements.get_mut("all").unwrap().interfaces = vec!["storage".into()];
+    let interfaces = |snapshot: &Snapshot| match &ownership(&key(), snapshot)[0].owner {
+        Owner::Node { interfaces, .. } => interfaces.iter().map(ToString::to_string).collect(),
+        Owner::Nobody(reason) => vec![reason.to_string()],
+    };
+    assert_eq!(interfaces(&snapshot), ["storage"]);
+    snapshot
+        .advertisements
+        .insert("second".into(), advert("second"));
+    assert_eq!(interfaces(&snapshot), ["lan", "storage"]);
+    snapshot.advertisements.remove("second");
+    snapshot.advertisements.get_mut("all").unwrap().interfaces = vec!["nowhere".into()];
+    assert!(
+        interfaces(&snapshot)[0].contains("n1: no interface"),
+        "{:?}",
+        interfaces(&snapshot)
+    );
+}
+
+#[test]
+fn under_policy_local_only_nodes_with_usable_endpoints_count() {
+    let cases: [(&str, &[Endpoint], &[&str]); 5] = [
+        (
+            "ready",
+            &[("n1", true, true, false), ("n2", false, true, false)],
+            &["n1"],
+        ),
+        (
+            "terminating while another is ready",
+            &[("n1", true, true, false), ("n2", false, true, true)],
+            &["n1"],
+        ),
+        (
+            "only terminating ones are left",
+            &[("n2", false, true, true)],
+            &["n2"],
+        ),
+        ("of no node of ours", &[("n9", true, true, false)], &[]),
+        (
+            "neither serving nor ready",
+            &[("n2", false, false, true)],
+            &[],
+        ),
+    ];
+    for (what, given, expected) in cases {
+        let mut snapshot = snapshot();
+        change(&mut snapshot, |s| s.external_policy = TrafficPolicy::Local);
+        endpoints(&mut snapshot, IpFamily::V4, given);
+        assert_eq!(eligible(&snapshot, 0), expected, "{what}");
+        // None of the other family.
+        let six = &ownership(&key(), &snapshot)[1].owner;
+        assert_eq!(
+            *six,
+            Owner::Nobody(NobodyReason::NoLocalEndpoints),
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn under_policy_cluster_endpoints_do_not_matter() {
+    let mut snapshot = snapshot();
+    endpoints(&mut snapshot, IpFamily::V4, &[("n1", false, false, true)]);
+    assert_eq!(eligible(&snapshot, 0).len(), 3);
+}
+
+#[test]
+fn the_list_of_reasons_is_bounded() {
+    let mut snapshot = snapshot();
+    let node = snapshot.nodes["n1"].clone();
+    for n in 0..20 {
+        let name: Arc<str> = format!("x{n:02}").into();
+        snapshot.nodes.insert(
+            name.clone(),
+            NodeView {
+                name,
+                ready: false,
+                ..node.clone()
+            },
+        );
+    }
+    snapshot.nodes.retain(|name, _| name.starts_with('x'));
+    let text = nobody(&snapshot).to_string();
+    assert!(
+        text.contains("x07: node is not Ready; and 12 more nodes"),
+        "{text}"
+    );
+}
+
+#[test]
+fn own_targets_are_the_links_of_owned_addresses() {
+    let mut snapshot = snapshot();
+    let link = |index: u32, name: &str, nets: &[&str]| LinkView {
+        index,
+        name: name.into(),
+        mac: Mac([2, 0, 0, 0, 0, 1]),
+        up: true,
+        addresses: nets.iter().map(|net| net.parse().unwrap()).collect(),
+    };
+    snapshot
+        .links
+        .insert(2, link(2, "lan", &["192.0.2.1/24", "fe80::1/64"]));
+    snapshot.links.insert(3, link(3, "cali1", &["fe80::2/64"]));
+    snapshot.links.insert(4, link(4, "bare", &[]));
+    let owners = ownership(&key(), &snapshot);
+    let mut addresses = 0;
+    for node in ["n1", "n2", "n3"] {
+        snapshot.node = node.into();
+        let targets = own_targets(&owners, &snapshot);
+        assert!(
+            targets.values().all(|links| links.iter().eq([&2])),
+            "{targets:?}"
+        );
+        addresses += targets.len();
+    }
+    assert_eq!(addresses, 2);
+    let names = |snapshot: &Snapshot| -> Vec<String> {
+        published_interfaces(snapshot)
+            .iter()
+            .map(|i| i.name.to_string())
+            .collect()
+    };
+    assert_eq!(names(&snapshot), ["lan"]);
+    snapshot.advertisements.get_mut("all").unwrap().interfaces = vec!["bare".into()];
+    assert_eq!(names(&snapshot), ["lan", "bare"]);
+}

@@ -24,8 +24,11 @@ pub const CLASS_AWS_NLB: &str = "heraldlb.io/aws-nlb";
 /// Node label that keeps a node from owning addresses (KEP-1143); its value does not matter.
 pub const EXCLUDE_NODE_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
-/// Service label that gives the Service to another service proxy: a proxy leaves Services alone that carry it.
+/// Service label that gives the Service to one service proxy by name. kube-proxy leaves Services alone that carry it.
 pub const SERVICE_PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
+
+/// Our name in [`SERVICE_PROXY_NAME_LABEL`]: the Service is Herald's data path's alone, and not kube-proxy's.
+pub const SERVICE_PROXY_NAME: &str = "heraldlb.io";
 
 /// Service and EndpointSlice label of headless Services; such slices never reach the data path.
 pub const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";

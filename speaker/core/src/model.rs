@@ -14,7 +14,7 @@ pub struct ServiceView {
     pub key: ServiceKey,
     /// The Service's labels, for an L2Advertisement's `serviceSelectors`.
     pub labels: Labels,
-    /// False when label `service.kubernetes.io/service-proxy-name` names another proxy: announced, but not forwarded here.
+    /// False when label `service.kubernetes.io/service-proxy-name` is there and not ours: announced, but not forwarded here.
     pub proxied: bool,
     /// `spec.type`.
     pub kind: ServiceKind,

@@ -46,7 +46,9 @@ pub fn service(object: &Service) -> Option<ServiceView> {
     let annotated = object.metadata.annotations.as_ref();
     let ranges = spec.load_balancer_source_ranges.iter().flatten();
     Some(ServiceView {
-        proxied: !labels.contains_key(names::SERVICE_PROXY_NAME_LABEL),
+        proxied: labels
+            .get(names::SERVICE_PROXY_NAME_LABEL)
+            .is_none_or(|name| name == names::SERVICE_PROXY_NAME),
         cluster_ips: addresses("spec.clusterIPs", &cluster_ips),
         external_ips: addresses(
             "spec.externalIPs",

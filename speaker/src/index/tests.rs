@@ -111,13 +111,14 @@ fn which_services_are_seen_at_all() {
 
 #[test]
 fn a_service_of_another_proxy_is_kept_but_not_forwarded() {
-    let labels = json!({ "service.kubernetes.io/service-proxy-name": "other" });
-    let view = service(&load_balancer(
-        &json!({ "clusterIPs": ["10.96.0.9"] }),
-        &json!({}),
-        &labels,
-    ));
-    assert!(!view.unwrap().proxied);
+    for (name, ours) in [("other", false), ("", false), ("heraldlb.io", true)] {
+        let view = service(&load_balancer(
+            &json!({ "clusterIPs": ["10.96.0.9"] }),
+            &json!({}),
+            &json!({ "service.kubernetes.io/service-proxy-name": name }),
+        ));
+        assert_eq!(view.unwrap().proxied, ours, "{name:?}");
+    }
 }
 
 #[test]

@@ -95,7 +95,7 @@ impl Service {
     /// Hides the Service from kube-proxy and leaves it to Herald alone: what answers then is Herald's data path.
     pub(crate) fn not_for_kube_proxy(mut self) -> Self {
         self.0["metadata"]["labels"] =
-            json!({ "service.kubernetes.io/service-proxy-name": "herald" });
+            json!({ "service.kubernetes.io/service-proxy-name": "heraldlb.io" });
         self
     }
 

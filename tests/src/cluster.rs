@@ -131,6 +131,7 @@ impl Cluster {
     pub fn kubectl_command(&self) -> Command {
         let mut command = Command::new(self.folder().join("bin/kubectl"));
         command.arg(format!("--kubeconfig={}", self.kubeconfig().display()));
+        command.env(MARK, &self.state.name);
         // The relay is on loopback; a proxy the environment names is not for it.
         command
             .env("NO_PROXY", "127.0.0.1")
@@ -178,14 +179,19 @@ impl Cluster {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// A command that will run at a place: in its network; on a node also with its mounts and host name.
+    /// A command that will run at a place: in its network; on a node also with its mounts and host name. If it
+    /// still runs when the cluster goes down, it is ended.
     pub fn command(&self, place: Place, program: &str) -> Result<Command> {
         match place {
             Place::Node(number) => {
                 self.check_node(number)?;
                 node::command(&self.state, number, program)
             }
-            _ => namespace(&self.state, place).command(program),
+            _ => {
+                let mut command = namespace(&self.state, place).command(program)?;
+                command.env(MARK, &self.state.name);
+                Ok(command)
+            }
         }
     }
 

@@ -123,6 +123,7 @@ pub(crate) fn wait_for_api(state: &State, deadline: Duration) -> Result<()> {
     wait_for("ready API server", deadline, || {
         check_running(state, &["etcd", "kube-apiserver"])?;
         let mut curl = namespace(state, Place::ControlPlane).command("curl")?;
+        curl.env(MARK, &state.name);
         // Not through the proxy that the environment may name.
         curl.args([
             "--noproxy",

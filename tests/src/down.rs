@@ -36,7 +36,7 @@ pub fn down(name: &str) -> Result<()> {
     containers.extend(all_containers(name));
     kill_containers(&containers)?;
     recorded.iter().for_each(Recorded::reap);
-    remove_cgroups(&containers)?;
+    remove_cgroups(name, &containers)?;
     for namespace in namespaces(name)? {
         Netns::open(&namespace).remove()?;
     }
@@ -117,7 +117,7 @@ fn cgroups(id: &str) -> Vec<PathBuf> {
 }
 
 /// Removes containers' cgroups. A cgroup is busy for a moment after its last process.
-fn remove_cgroups(ids: &[String]) -> Result<()> {
+fn remove_cgroups(name: &str, ids: &[String]) -> Result<()> {
     for folder in ids.iter().flat_map(|id| cgroups(id)) {
         wait_regardless(
             &format!("removal of cgroup {}", folder.display()),
@@ -125,9 +125,11 @@ fn remove_cgroups(ids: &[String]) -> Result<()> {
             || remove_cgroup(&folder).map(Some),
         )?;
     }
-    for parent in cgroup_parents() {
-        // Not empty, or never there: other clusters' containers.
-        drop(fs::remove_dir(parent));
+    // The parent is everyone's: another cluster may be about to use it, however empty it is.
+    if state::names().iter().all(|other| other == name) {
+        for parent in cgroup_parents() {
+            drop(fs::remove_dir(parent));
+        }
     }
     Ok(())
 }

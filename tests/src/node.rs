@@ -90,6 +90,7 @@ pub(crate) fn ctr(state: &State, node: usize) -> Result<Command> {
 /// A command that will run on the node: its network and, while containerd runs, its mounts and host name.
 pub(crate) fn command(state: &State, node: usize, program: &str) -> Result<Command> {
     let mut command = Command::new(program);
+    command.env(MARK, &state.name);
     sys::before_exec(&mut command, inside(state, node)?);
     Ok(command)
 }

@@ -10,12 +10,14 @@ use libtest_mimic::{Arguments, Trial};
 use netns_layer2_lab::scenarios::{answers, frames, links, moves};
 use netns_layer2_lab::{Lab, node, skipped};
 
+type Scenario = (&'static str, fn(&Lab) -> anyhow::Result<()>);
+
 fn main() -> ExitCode {
     if std::env::var_os(node::CHILD).is_some() {
         return node::main();
     }
     let arguments = Arguments::from_args();
-    let scenarios: [(&str, fn(&Lab) -> anyhow::Result<()>); 16] = [
+    let scenarios: [Scenario; 16] = [
         ("arp_is_answered_by_one", answers::arp),
         ("ndp_is_answered_by_one", answers::ndp),
         ("detection_of_duplicates_is_answered", answers::detection),

@@ -182,17 +182,13 @@ impl Cluster {
     /// A command that will run at a place: in its network; on a node also with its mounts and host name. If it
     /// still runs when the cluster goes down, it is ended.
     pub fn command(&self, place: Place, program: &str) -> Result<Command> {
-        match place {
-            Place::Node(number) => {
-                self.check_node(number)?;
-                node::command(&self.state, number, program)
-            }
-            _ => {
-                let mut command = namespace(&self.state, place).command(program)?;
-                command.env(MARK, &self.state.name);
-                Ok(command)
-            }
+        if let Place::Node(number) = place {
+            self.check_node(number)?;
+            return node::command(&self.state, number, program);
         }
+        let mut command = namespace(&self.state, place).command(program)?;
+        command.env(MARK, &self.state.name);
+        Ok(command)
     }
 
     /// Runs a command at a place to its end, whatever its exit status.

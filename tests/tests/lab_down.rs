@@ -1,5 +1,7 @@
 //! The lab leaves nothing behind: after `down`, after a crash half-way up, after Ctrl-C. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -192,4 +192,6 @@ fn link_local(address: IpAddr) -> bool {
 }
 
 #[cfg(test)]
+mod fixtures;
+#[cfg(test)]
 mod tests;

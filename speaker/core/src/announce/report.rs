@@ -1,0 +1,55 @@
+use std::net::IpAddr;
+
+use crate::Mac;
+
+/// An address on one interface: what is probed for, announced and answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClaimKey {
+    /// Interface index.
+    pub interface: u32,
+    /// The address.
+    pub address: IpAddr,
+}
+
+/// Where a claim stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimState {
+    /// Asking whether anyone else holds the address; silent.
+    Probing,
+    /// Nobody else does; answering.
+    Announcing,
+    /// Somebody else holds the address, or had the better claim; silent, and asking again. Usual for less than a second when
+    /// an address moves between nodes.
+    Conflict {
+        /// The other's hardware address.
+        mac: Mac,
+    },
+    /// The interface is gone, down or without carrier; silent.
+    LinkDown,
+    /// No target any more; silent.
+    Withdrawn,
+}
+
+/// A claim that changed its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Which claim.
+    pub key: ClaimKey,
+    /// Its state now; states between two reports may be left out.
+    pub state: ClaimState,
+}
+
+/// What was seen and sent for an address since it became a target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests and solicitations for it from others.
+    pub requests: u64,
+    /// Answers given.
+    pub replies: u64,
+    /// Rounds of gratuitous ARP or unsolicited neighbour advertisements sent.
+    pub announcements: u64,
+    /// Probes sent.
+    pub probes: u64,
+    /// Times that another host was found to hold it.
+    pub conflicts: u64,
+}

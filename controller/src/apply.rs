@@ -60,7 +60,7 @@ pub(crate) async fn apply_service(
     write: Write,
 ) -> Result<Service, ApplyError> {
     let body = match &write {
-        Write::Apply(desired) => service_body(&view, desired, now()),
+        Write::Apply(desired) => service_body(&view, desired, &now()),
         Write::Clear => cleared_body(&view),
     };
     patch_service(client, &view, field_manager::CONTROLLER, body).await
@@ -112,7 +112,7 @@ fn service_metadata(view: &ServiceView) -> Value {
     })
 }
 
-fn service_body(view: &ServiceView, desired: &Desired, now: String) -> Value {
+fn service_body(view: &ServiceView, desired: &Desired, now: &str) -> Value {
     let mut body = service_metadata(view);
     if let Some(pools) = &desired.allocated_from {
         body["metadata"]["annotations"] = json!({ annotations::ALLOCATED_FROM: pools });
@@ -120,7 +120,7 @@ fn service_body(view: &ServiceView, desired: &Desired, now: String) -> Value {
     let conditions: Vec<Value> = desired
         .conditions
         .iter()
-        .map(|condition| condition_body(view, condition, &now))
+        .map(|condition| condition_body(view, condition, now))
         .collect();
     body["status"] = json!({ "conditions": conditions });
     if let Some(ingress) = &desired.ingress {

@@ -89,3 +89,51 @@ impl Drop for Turn<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that counts what it is asked, and answers or not.
+    fn server(answers: bool) -> (Client, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        let service = tower::service_fn(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            async move {
+                if answers {
+                    let version = r#"{"major":"1","minor":"35"}"#.as_bytes().to_vec();
+                    Ok(axum::http::Response::new(kube::client::Body::from(version)))
+                } else {
+                    Err(std::io::Error::other("connection refused"))
+                }
+            }
+        });
+        (Client::new(service, "default"), asked)
+    }
+
+    #[tokio::test]
+    async fn stays_with_a_server_that_answers_and_leaves_one_that_does_not() {
+        let ((dead, dead_asked), (live, live_asked)) = (server(false), server(true));
+        let client = in_turn(vec![dead, live]);
+        assert!(client.list_core_api_versions().await.is_err());
+        for _ in 0..5 {
+            let request = axum::http::Request::get("/version")
+                .body(Vec::new())
+                .unwrap();
+            assert!(client.request_text(request).await.unwrap().contains("35"));
+        }
+        assert_eq!(dead_asked.load(Ordering::Relaxed), 1);
+        assert_eq!(live_asked.load(Ordering::Relaxed), 5);
+    }
+
+    #[tokio::test]
+    async fn a_single_server_is_asked_again() {
+        let (dead, asked) = server(false);
+        let client = in_turn(vec![dead]);
+        for _ in 0..3 {
+            assert!(client.list_core_api_versions().await.is_err());
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 3);
+    }
+}

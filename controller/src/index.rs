@@ -184,6 +184,7 @@ pub(crate) fn advertisement_view(advertisement: &L2Advertisement) -> Advertiseme
         pools: spec.address_pools.clone(),
         pool_selectors: selectors(&spec.address_pool_selectors),
         service_selectors: selectors(&spec.service_selectors),
+        node_selectors: selectors(&spec.node_selectors),
         interfaces: spec.interfaces.clone(),
     }
 }
@@ -206,23 +207,20 @@ pub(crate) fn speaker_report(speaker: &Speaker) -> SpeakerReport {
         .conflicts
         .iter()
         .filter_map(|conflict| Some((conflict.address.parse().ok()?, conflict.mac.clone())));
-    let subnets = status
-        .interfaces
-        .iter()
-        .filter(|interface| interface.up)
-        .flat_map(|interface| {
-            let subnets = interface
-                .addresses
-                .iter()
-                .filter_map(|text| text.parse().ok());
-            subnets.map(|subnet| (interface.name.clone(), subnet))
-        });
+    let up = status.interfaces.iter().filter(|interface| interface.up);
+    let interfaces = up.map(|interface| {
+        let subnets = interface
+            .addresses
+            .iter()
+            .filter_map(|text| text.parse().ok());
+        (interface.name.clone(), subnets.collect())
+    });
     let view = SpeakerView {
         node: speaker.name_any().into(),
         live: true,
         owned: owned.collect(),
         conflicts: conflicts.collect(),
-        subnets: subnets.collect(),
+        interfaces: interfaces.collect(),
     };
     SpeakerReport {
         view,
@@ -233,8 +231,8 @@ pub(crate) fn speaker_report(speaker: &Speaker) -> SpeakerReport {
     }
 }
 
-/// Name and labels of a namespace.
-pub(crate) fn namespace_view(metadata: &meta::ObjectMeta) -> (Arc<str>, Labels) {
+/// Name and labels of an object of which only the labels matter.
+pub(crate) fn labels_view(metadata: &meta::ObjectMeta) -> (Arc<str>, Labels) {
     let labels: Option<&BTreeMap<String, String>> = metadata.labels.as_ref();
     (
         metadata.name.clone().unwrap_or_default().into(),

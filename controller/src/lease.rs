@@ -196,7 +196,7 @@ impl Driver {
             spec["leaseTransitions"] = json!(transitions);
         }
         let written = match &self.seen {
-            None => timely(self.api.create(&PostParams::default(), &self.lease(spec)?)).await,
+            None => timely(self.api.create(&PostParams::default(), &new_lease(spec)?)).await,
             Some(seen) => {
                 let body = json!({ "metadata": { "resourceVersion": seen.version }, "spec": spec });
                 let parameters = PatchParams::default();
@@ -223,12 +223,6 @@ impl Driver {
             renewed: self.start + began,
         });
         Ok(true)
-    }
-
-    fn lease(&self, spec: Value) -> Result<Lease, kube::Error> {
-        let name = names::CONTROLLER_LEASE;
-        let lease = json!({ "metadata": { "name": name }, "spec": spec });
-        serde_json::from_value(lease).map_err(kube::Error::SerdeError)
     }
 
     fn lose(&mut self, why: &str) {
@@ -275,6 +269,16 @@ impl Driver {
     fn now(&self) -> Duration {
         self.start.elapsed()
     }
+}
+
+fn new_lease(spec: Value) -> Result<Lease, kube::Error> {
+    let spec = serde_json::from_value(spec).map_err(kube::Error::SerdeError)?;
+    let mut lease = Lease {
+        spec: Some(spec),
+        ..Lease::default()
+    };
+    lease.metadata.name = Some(names::CONTROLLER_LEASE.into());
+    Ok(lease)
 }
 
 async fn timely<T>(

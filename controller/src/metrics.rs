@@ -254,13 +254,17 @@ pub(crate) struct Health {
 }
 
 /// What must be listed before anything is decided (I6).
-pub(crate) const STORES: [&str; 5] = [
+pub(crate) const STORES: [&str; 6] = [
     "services",
     "addresspools",
     "namespaces",
     "l2advertisements",
     "speakers",
+    "nodes",
 ];
+
+/// [`Health::synced`] when all are.
+pub(crate) const ALL_STORES: u64 = (1 << STORES.len()) - 1;
 
 #[cfg(test)]
 mod tests {

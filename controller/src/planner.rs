@@ -9,30 +9,27 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use herald_controller_core::{
-    AdvertisementView, AnnouncedStep, Index, Notice, Plan, PoolObserved, PoolView, ServiceView,
-    plan, plan_announced, plan_pool,
+    AdvertisementView, Index, PoolObserved, PoolView, ServiceView, plan, plan_announced,
 };
 use herald_core::{Labels, ServiceKey};
 use kube::Client;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
-use crate::apply::{ApplyError, apply_announced, apply_pool, apply_service};
 use crate::events::Events;
-use crate::index::{SpeakerReport, service_view};
+use crate::index::SpeakerReport;
 use crate::lease::Leadership;
-use crate::metrics::{Health, Levels, Metrics};
+use crate::metrics::{ALL_STORES, Health, Levels, Metrics};
 use crate::retry::Retries;
 use crate::watch::Change;
 
-/// Allocations written at once.
-const SERVICE_WRITES: usize = 8;
-/// Conditions Announced written at once, and how many a second: they follow speakers, and whole nodes' worth at a time.
-const ANNOUNCED_WRITES: usize = 2;
-const ANNOUNCED_PER_SECOND: f64 = 50.0;
-const ANNOUNCED_BURST: f64 = 100.0;
+mod observe;
+mod write;
+
+use write::{ANNOUNCED_BURST, Done};
+
 /// Plans made before inputs are looked at again.
 const ROUND: usize = 500;
 /// A speaker that did not renew for this long, by our clock, is not live.
@@ -46,6 +43,7 @@ pub(crate) enum Input {
     Services(Change<ServiceView>),
     Pools(Change<(PoolView, PoolObserved)>),
     Namespaces(Change<(Arc<str>, Labels)>),
+    Nodes(Change<(Arc<str>, Labels)>),
     Advertisements(Change<AdvertisementView>),
     Speakers(Change<SpeakerReport>),
     /// Somebody asks what is planned for a Service.
@@ -87,30 +85,6 @@ pub(crate) struct Planner {
     /// When Services without an address were first seen.
     waiting_since: HashMap<ServiceKey, Instant>,
     passed: Instant,
-}
-
-/// What a write was about.
-#[derive(Debug)]
-enum Subject {
-    Service {
-        view: ServiceView,
-        notices: Vec<Notice>,
-        allocates: bool,
-    },
-    Announced {
-        view: ServiceView,
-        notice: Option<Notice>,
-    },
-    Pool {
-        name: Arc<str>,
-    },
-}
-
-#[derive(Debug)]
-struct Done {
-    subject: Subject,
-    result: Result<Option<ServiceView>, ApplyError>,
-    took: Duration,
 }
 
 impl Planner {
@@ -216,7 +190,7 @@ impl Planner {
         let Some(term) = self.parts.leadership.borrow().term() else {
             return;
         };
-        let complete = self.parts.health.synced.load(Ordering::Relaxed) == 0b1_1111;
+        let complete = self.parts.health.synced.load(Ordering::Relaxed) == ALL_STORES;
         if complete && self.listed_term == Some(term) && self.led_term != Some(term) {
             self.led_term = Some(term);
             self.parts.index.lead();
@@ -230,171 +204,6 @@ impl Planner {
 
     fn may_write(&self) -> bool {
         self.led_term.is_some() && self.parts.leadership.borrow().term() == self.led_term
-    }
-
-    // === observations ===
-
-    fn observe(&mut self, input: Input) {
-        match input {
-            Input::Services(change) => self.observe_services(change),
-            Input::Pools(change) => self.observe_pools(change),
-            Input::Namespaces(change) => {
-                let index = &mut self.parts.index;
-                match change {
-                    Change::All {
-                        views, unreadable, ..
-                    } => {
-                        let present = names(views.iter().map(|(name, _)| name), &unreadable);
-                        let known: Vec<Arc<str>> = index.namespaces().cloned().collect();
-                        for name in gone(known, &present) {
-                            index.forget_namespace(&name);
-                        }
-                        for (name, labels) in views {
-                            index.observe_namespace(name, labels);
-                        }
-                        self.synced(2);
-                    }
-                    Change::One((name, labels)) => index.observe_namespace(name, labels),
-                    Change::Gone(key) => index.forget_namespace(&key.name),
-                }
-            }
-            Input::Advertisements(change) => {
-                let index = &mut self.parts.index;
-                match change {
-                    Change::All {
-                        views, unreadable, ..
-                    } => {
-                        let present = names(views.iter().map(|view| &view.name), &unreadable);
-                        let known: Vec<Arc<str>> = index
-                            .advertisements()
-                            .map(|view| view.name.clone())
-                            .collect();
-                        for name in gone(known, &present) {
-                            index.forget_advertisement(&name);
-                        }
-                        for view in views {
-                            index.observe_advertisement(view);
-                        }
-                        self.synced(3);
-                    }
-                    Change::One(view) => index.observe_advertisement(view),
-                    Change::Gone(key) => index.forget_advertisement(&key.name),
-                }
-            }
-            Input::Speakers(change) => match change {
-                Change::All {
-                    views, unreadable, ..
-                } => {
-                    let present = names(views.iter().map(|report| &report.view.node), &unreadable);
-                    let known: Vec<Arc<str>> = self
-                        .parts
-                        .index
-                        .speakers()
-                        .map(|view| view.node.clone())
-                        .collect();
-                    for node in gone(known, &present) {
-                        self.forget_speaker(&node);
-                    }
-                    for report in views {
-                        self.observe_speaker(report);
-                    }
-                    self.synced(4);
-                }
-                Change::One(report) => self.observe_speaker(report),
-                Change::Gone(key) => self.forget_speaker(&key.name),
-            },
-            Input::Explain(key, answer) => {
-                let _ = answer.send(self.explain(&key));
-            }
-        }
-    }
-
-    fn observe_services(&mut self, change: Change<ServiceView>) {
-        let now = Instant::now();
-        let mut note = |view: &ServiceView| {
-            if view.load_balancer && view.ingress.is_empty() {
-                self.waiting_since.entry(view.key.clone()).or_insert(now);
-            }
-        };
-        match change {
-            Change::All {
-                mut views,
-                unreadable,
-                term,
-            } => {
-                views.iter().for_each(note);
-                let known = unreadable
-                    .iter()
-                    .filter_map(|key| self.parts.index.service(key));
-                views.extend(known.cloned().collect::<Vec<_>>());
-                self.parts.index.replace_services(views);
-                self.listed_term = Some(term);
-                self.synced(0);
-            }
-            Change::One(view) => {
-                note(&view);
-                self.parts.index.observe_service(view);
-            }
-            Change::Gone(key) => {
-                self.waiting_since.remove(&key);
-                self.retries.succeeded(&key);
-                self.parts.index.forget_service(&key);
-            }
-        }
-    }
-
-    fn observe_pools(&mut self, change: Change<(PoolView, PoolObserved)>) {
-        match change {
-            Change::All {
-                views, unreadable, ..
-            } => {
-                let present = names(views.iter().map(|(view, _)| &view.name), &unreadable);
-                let pools = self.parts.index.allocator().pools();
-                let known: Vec<Arc<str>> = pools.map(|view| view.name.clone()).collect();
-                for name in gone(known, &present) {
-                    self.forget_pool(&name);
-                }
-                for (view, observed) in views {
-                    self.parts.index.observe_pool(view, observed);
-                }
-                self.synced(1);
-            }
-            Change::One((view, observed)) => self.parts.index.observe_pool(view, observed),
-            Change::Gone(key) => self.forget_pool(&key.name),
-        }
-    }
-
-    fn forget_pool(&mut self, name: &str) {
-        self.parts.index.forget_pool(name);
-        self.parts.metrics.forget_pool(name);
-    }
-
-    /// A renewal counts from when we saw it change: other nodes' clocks are not trusted.
-    fn observe_speaker(&mut self, report: SpeakerReport) {
-        let now = Instant::now();
-        let SpeakerReport { mut view, renewal } = report;
-        let seen = self
-            .renewals
-            .entry(view.node.clone())
-            .or_insert_with(|| (renewal.clone(), now));
-        if seen.0 != renewal {
-            *seen = (renewal, now);
-        }
-        view.live = now.duration_since(seen.1) < SPEAKER_LIVE;
-        self.parts.index.observe_speaker(view);
-    }
-
-    fn forget_speaker(&mut self, node: &str) {
-        self.renewals.remove(node);
-        self.parts.index.forget_speaker(node);
-    }
-
-    fn synced(&mut self, store: u32) {
-        self.parts
-            .health
-            .synced
-            .fetch_or(1 << store, Ordering::Relaxed);
-        self.try_lead();
     }
 
     fn tick(&mut self) {
@@ -446,264 +255,4 @@ impl Planner {
             plan_announced(key, index),
         )
     }
-
-    // === plans ===
-
-    /// Plans what is dirty as far as writes may be started. Returns whether more could be done at once.
-    fn dispatch(&mut self) -> bool {
-        if !self.may_write() {
-            return false;
-        }
-        let now = Instant::now();
-        while let Some(key) = self.retries.pop_due(now) {
-            self.parts.index.dirty().services.push(&key);
-            self.parts.index.dirty().announced.push(&key);
-        }
-        for _ in 0..ROUND {
-            if self.service_writes >= SERVICE_WRITES {
-                break;
-            }
-            let Some(key) = self.parts.index.dirty().services.pop() else {
-                break;
-            };
-            self.plan_service(key);
-        }
-        self.refill(now);
-        for _ in 0..ROUND {
-            if self.announced_writes >= ANNOUNCED_WRITES || self.tokens < 1.0 {
-                break;
-            }
-            let Some(key) = self.parts.index.dirty().announced.pop() else {
-                break;
-            };
-            self.plan_announced(key);
-        }
-        let can_allocate = self.service_writes < SERVICE_WRITES;
-        let can_announce = self.announced_writes < ANNOUNCED_WRITES && self.tokens >= 1.0;
-        let dirty = self.parts.index.dirty();
-        (can_allocate && !dirty.services.is_empty())
-            || (can_announce && !dirty.announced.is_empty())
-    }
-
-    fn plan_service(&mut self, key: ServiceKey) {
-        if self.busy.contains(&key) {
-            self.again.insert(key);
-            return;
-        }
-        let plan: Plan = plan(&key, &self.parts.index);
-        self.parts.metrics.planned();
-        let refused = self.parts.index.commit(&plan);
-        if !refused.is_empty() {
-            // Cannot happen while plans are committed one by one; a new plan is the remedy all the same.
-            error!(service = %key, ?refused, "planned addresses were taken meanwhile");
-            self.parts.index.dirty().services.push(&key);
-            return;
-        }
-        let (Some(write), Some(view)) = (plan.write, self.parts.index.service(&key).cloned())
-        else {
-            return;
-        };
-        let allocates = plan.hold.is_some_and(|addresses| !addresses.is_empty());
-        let subject = Subject::Service {
-            view: view.clone(),
-            notices: plan.notices,
-            allocates,
-        };
-        self.busy.insert(key);
-        self.service_writes += 1;
-        let client = self.parts.client.clone();
-        self.start(subject, async move {
-            apply_service(client, view, write)
-                .await
-                .map(|service| Some(service_view(&service)))
-        });
-    }
-
-    fn plan_announced(&mut self, key: ServiceKey) {
-        if self.busy.contains(&key) {
-            self.again_announced.insert(key);
-            return;
-        }
-        let step: AnnouncedStep = match plan_announced(&key, &self.parts.index) {
-            Some(step) => step,
-            None => return,
-        };
-        let Some(view) = self.parts.index.service(&key).cloned() else {
-            return;
-        };
-        let subject = Subject::Announced {
-            view: view.clone(),
-            notice: step.notice.clone(),
-        };
-        self.busy.insert(key);
-        self.announced_writes += 1;
-        self.tokens -= 1.0;
-        let client = self.parts.client.clone();
-        self.start(subject, async move {
-            apply_announced(client, view, step)
-                .await
-                .map(|service| Some(service_view(&service)))
-        });
-    }
-
-    /// Pools' statuses are written at most once a second each, however many Services change.
-    fn plan_pools(&mut self) {
-        for name in std::mem::take(&mut self.parts.index.dirty().pools) {
-            if let Some(counts) = self.parts.index.allocator().counts(&name) {
-                let number = |count: u128| i64::try_from(count).unwrap_or(i64::MAX);
-                let assigned = [number(counts.assigned.v4), number(counts.assigned.v6)];
-                let available = [number(counts.available.v4), number(counts.available.v6)];
-                self.parts.metrics.pool(&name, assigned, available);
-            }
-            if self.busy_pools.contains(&name) {
-                self.parts.index.dirty().pools.insert(name);
-                continue;
-            }
-            let plan = plan_pool(&name, &self.parts.index);
-            let Some(observed) = self.parts.index.observed_pool(&name).cloned() else {
-                continue;
-            };
-            if plan.status.is_none() && plan.finalizer.is_none() {
-                continue;
-            }
-            self.busy_pools.insert(name.clone());
-            let (client, object) = (self.parts.client.clone(), name.to_string());
-            self.start(Subject::Pool { name }, async move {
-                apply_pool(client, object, observed, plan)
-                    .await
-                    .map(|()| None)
-            });
-        }
-    }
-
-    fn start(
-        &mut self,
-        subject: Subject,
-        write: impl Future<Output = Result<Option<ServiceView>, ApplyError>> + Send + 'static,
-    ) {
-        let began = Instant::now();
-        self.writes.spawn(async move {
-            let result = write.await;
-            Done {
-                subject,
-                result,
-                took: began.elapsed(),
-            }
-        });
-    }
-
-    fn written(&mut self, done: Done) {
-        let Done {
-            subject,
-            result,
-            took,
-        } = done;
-        let outcome = result.as_ref().map_or_else(ApplyError::outcome, |_| "ok");
-        match subject {
-            Subject::Pool { name } => {
-                self.parts.metrics.wrote("addresspool", outcome, took);
-                self.busy_pools.remove(&name);
-                if let Err(error) = result
-                    && !error.is_gone()
-                {
-                    warn!(pool = %name, error = &error as &dyn std::error::Error, "writing the status failed");
-                    self.parts.index.dirty().pools.insert(name);
-                }
-            }
-            Subject::Service {
-                view,
-                notices,
-                allocates,
-            } => {
-                self.parts.metrics.wrote("service", outcome, took);
-                self.service_writes -= 1;
-                let written = self.finish(&view, result);
-                if written {
-                    for notice in notices {
-                        self.parts.events.emit(&view, notice);
-                    }
-                    if allocates && let Some(since) = self.waiting_since.remove(&view.key) {
-                        self.parts.metrics.allocated(since.elapsed());
-                    }
-                }
-            }
-            Subject::Announced { view, notice } => {
-                self.parts.metrics.wrote("announced", outcome, took);
-                self.announced_writes -= 1;
-                if self.finish(&view, result)
-                    && let Some(notice) = notice
-                {
-                    self.parts.events.emit(&view, notice);
-                }
-            }
-        }
-    }
-
-    /// Feeds back what a write to a Service achieved. Returns whether it succeeded.
-    fn finish(
-        &mut self,
-        view: &ServiceView,
-        result: Result<Option<ServiceView>, ApplyError>,
-    ) -> bool {
-        let key = &view.key;
-        self.busy.remove(key);
-        if self.again.remove(key) {
-            self.parts.index.dirty().services.push(key);
-        }
-        if self.again_announced.remove(key) {
-            self.parts.index.dirty().announced.push(key);
-        }
-        match result {
-            Ok(now) => {
-                self.retries.succeeded(key);
-                // Gone meanwhile, or another of that name: then the watch has said so and this answer is old.
-                let known = self
-                    .parts
-                    .index
-                    .service(key)
-                    .is_some_and(|known| known.uid == view.uid);
-                if let (true, Some(now)) = (known, now) {
-                    self.parts.index.observe_service(now);
-                }
-                true
-            }
-            Err(error) if error.is_gone() => false,
-            Err(error) => {
-                let again = self.retries.failed(key, Instant::now());
-                let error = &error as &dyn std::error::Error;
-                warn!(service = %key, error, ?again, "writing the status failed, trying again");
-                false
-            }
-        }
-    }
-
-    // === pace of the condition Announced ===
-
-    fn refill(&mut self, now: Instant) {
-        let passed = now.duration_since(self.refilled).as_secs_f64();
-        self.refilled = now;
-        self.tokens = (self.tokens + passed * ANNOUNCED_PER_SECOND).min(ANNOUNCED_BURST);
-    }
-
-    fn waits_for_token(&mut self) -> Option<Instant> {
-        let waits = self.tokens < 1.0 && !self.parts.index.dirty().announced.is_empty();
-        waits.then(|| self.refilled + Duration::from_secs_f64(1.0 / ANNOUNCED_PER_SECOND))
-    }
-}
-
-fn names<'a>(
-    present: impl Iterator<Item = &'a Arc<str>>,
-    unreadable: &'a [ServiceKey],
-) -> HashSet<Arc<str>> {
-    present
-        .chain(unreadable.iter().map(|key| &key.name))
-        .cloned()
-        .collect()
-}
-
-fn gone(known: Vec<Arc<str>>, present: &HashSet<Arc<str>>) -> Vec<Arc<str>> {
-    known
-        .into_iter()
-        .filter(|name| !present.contains(name))
-        .collect()
 }

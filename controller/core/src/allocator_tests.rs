@@ -279,6 +279,8 @@ impl Model {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     #[test]
     fn agrees_with_a_model_that_lists_every_address(ops in prop::collection::vec(any_op(), 1..60)) {
         let (mut a, mut model) = (Allocator::default(), Model::default());

@@ -1,6 +1,6 @@
 //! Condition `heraldlb.io/Announced`: who announces a Service's addresses, from the Speakers' own reports, or why nobody does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,6 +10,9 @@ use ipnet::IpNet;
 use crate::index::{Index, Standing};
 use crate::service::ServiceView;
 use crate::status::{Condition, ConditionKind, Notice, Reason};
+
+/// Node label that keeps a node out of load balancing (KEP-1143); its value does not matter.
+pub const EXCLUDE_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
 /// The fields of an L2Advertisement that say whether an address is announced at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +25,9 @@ pub struct AdvertisementView {
     pub pool_selectors: Vec<Selector>,
     /// Services by label; empty means all.
     pub service_selectors: Vec<Selector>,
-    /// Interfaces that may announce; empty means all.
+    /// Nodes by label; empty means all.
+    pub node_selectors: Vec<Selector>,
+    /// Interfaces that announce, whatever their subnets; empty means those whose subnet holds the address.
     pub interfaces: Vec<String>,
 }
 
@@ -38,7 +43,7 @@ pub struct SpeakerView {
     /// Addresses that another host answers for, with that host's hardware address.
     pub conflicts: Vec<(IpAddr, String)>,
     /// Interfaces that are up, with their subnets.
-    pub subnets: Vec<(String, IpNet)>,
+    pub interfaces: Vec<(String, Vec<IpNet>)>,
 }
 
 /// A change of the condition Announced.
@@ -68,8 +73,15 @@ impl AdvertisementView {
             && Selector::any_matches(&self.service_selectors, &service.labels)
     }
 
-    fn allows_interface(&self, name: &str) -> bool {
-        self.interfaces.is_empty() || self.interfaces.iter().any(|allowed| allowed == name)
+    /// Whether `speaker` has an interface from which to announce `address`.
+    fn reaches(&self, speaker: &SpeakerView, address: IpAddr) -> bool {
+        speaker.interfaces.iter().any(|(name, subnets)| {
+            if self.interfaces.is_empty() {
+                subnets.iter().any(|subnet| subnet.contains(&address))
+            } else {
+                self.interfaces.contains(name)
+            }
+        })
     }
 }
 
@@ -184,21 +196,17 @@ fn state(address: IpAddr, view: &ServiceView, index: &Index) -> Result<String, (
         );
         return Err((Reason::NoAdvertisement, message));
     }
-    if live().next().is_none() {
-        return Err((Reason::NoEligibleNode, "no speaker is running".into()));
-    }
-    let reachable = live()
-        .flat_map(|speaker| &speaker.subnets)
-        .any(|(interface, subnet)| {
-            subnet.contains(&address)
-                && adverts
-                    .iter()
-                    .any(|advert| advert.allows_interface(interface))
-        });
-    if !reachable {
-        let message = format!(
-            "no node with a running speaker has an interface that is up, advertised and in the subnet of {address}"
-        );
+    let why: BTreeMap<&str, Vec<&str>> = reasons(address, &adverts, index);
+    if !why.contains_key("") {
+        let each = why
+            .iter()
+            .map(|(reason, nodes)| format!("{reason}: {}", shorten(nodes)));
+        let each: Vec<String> = each.collect();
+        let message = if each.is_empty() {
+            "no speaker is running".to_owned()
+        } else {
+            format!("no node may announce {address}; {}", each.join("; "))
+        };
         return Err((Reason::NoEligibleNode, message));
     }
     let hint = if view.local {
@@ -211,3 +219,45 @@ fn state(address: IpAddr, view: &ServiceView, index: &Index) -> Result<String, (
         format!("no node announces {address} yet{hint}"),
     ))
 }
+
+/// Why each node with a speaker may not announce `address`; the empty reason for those that may.
+fn reasons<'a>(
+    address: IpAddr,
+    adverts: &[&AdvertisementView],
+    index: &'a Index,
+) -> BTreeMap<&'static str, Vec<&'a str>> {
+    let mut why: BTreeMap<&'static str, Vec<&'a str>> = BTreeMap::new();
+    for speaker in index.speakers() {
+        let labels = index.node(&speaker.node);
+        let mut selecting = adverts
+            .iter()
+            .filter(|advert| Selector::any_matches(&advert.node_selectors, labels))
+            .peekable();
+        let reason = if !speaker.live {
+            "speaker silent"
+        } else if labels.contains_key(EXCLUDE_LABEL) {
+            "labelled out of load balancing"
+        } else if selecting.peek().is_none() {
+            "not selected by the L2Advertisement"
+        } else if !selecting.any(|advert| advert.reaches(speaker, address)) {
+            "no interface that is up for it"
+        } else {
+            ""
+        };
+        why.entry(reason).or_default().push(&speaker.node);
+    }
+    why
+}
+
+/// A few of the names, and how many more there are.
+fn shorten(names: &[&str]) -> String {
+    let shown = names.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(5) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+#[path = "announce_tests.rs"]
+mod tests;

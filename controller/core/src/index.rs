@@ -6,7 +6,7 @@
 //! Who holds what follows from the Services' status alone (DESIGN §4). A follower only keeps the Services; when it becomes
 //! leader, [`Index::lead`] rebuilds the holdings from a fresh list before the first plan.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -18,6 +18,11 @@ use crate::plan::Plan;
 use crate::plan_pool::PoolObserved;
 use crate::pool::PoolView;
 use crate::service::ServiceView;
+
+mod observe;
+mod queue;
+
+pub use queue::{Dirty, Queue};
 
 /// What the command line decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,50 +46,6 @@ pub enum Standing {
     Ours,
 }
 
-/// A queue of keys in which each is at most once.
-#[derive(Clone, Debug, Default)]
-pub struct Queue {
-    order: VecDeque<ServiceKey>,
-    present: HashSet<ServiceKey>,
-}
-
-impl Queue {
-    /// Adds `key` at the end unless it is in the queue.
-    pub fn push(&mut self, key: &ServiceKey) {
-        if self.present.insert(key.clone()) {
-            self.order.push_back(key.clone());
-        }
-    }
-
-    /// Takes the first key.
-    pub fn pop(&mut self) -> Option<ServiceKey> {
-        let key = self.order.pop_front()?;
-        self.present.remove(&key);
-        Some(key)
-    }
-
-    /// How many keys wait.
-    pub fn len(&self) -> usize {
-        self.order.len()
-    }
-
-    /// Whether none waits.
-    pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
-    }
-}
-
-/// Keys that need a new plan.
-#[derive(Clone, Debug, Default)]
-pub struct Dirty {
-    /// Services whose allocation may have to change.
-    pub services: Queue,
-    /// Services whose condition Announced may have to change.
-    pub announced: Queue,
-    /// Pools whose status may have to change.
-    pub pools: BTreeSet<Arc<str>>,
-}
-
 /// Everything the controller knows.
 #[derive(Clone, Debug)]
 pub struct Index {
@@ -92,6 +53,7 @@ pub struct Index {
     leading: bool,
     services: HashMap<ServiceKey, ServiceView>,
     namespaces: HashMap<Arc<str>, Labels>,
+    nodes: HashMap<Arc<str>, Labels>,
     pools: BTreeMap<Arc<str>, PoolView>,
     observed_pools: BTreeMap<Arc<str>, PoolObserved>,
     advertisements: BTreeMap<Arc<str>, AdvertisementView>,
@@ -114,6 +76,7 @@ impl Index {
             leading: false,
             services: HashMap::new(),
             namespaces: HashMap::new(),
+            nodes: HashMap::new(),
             pools: BTreeMap::new(),
             observed_pools: BTreeMap::new(),
             advertisements: BTreeMap::new(),
@@ -149,178 +112,6 @@ impl Index {
     /// Whether plans may be committed.
     pub fn is_leading(&self) -> bool {
         self.leading
-    }
-
-    // === observations ===
-
-    /// A Service as it is now. Observations older than what is known are ignored.
-    pub fn observe_service(&mut self, view: ServiceView) {
-        let key = view.key.clone();
-        if let Some(known) = self.services.get(&key) {
-            if known.uid != view.uid {
-                self.free(&key);
-            } else if view.version < known.version {
-                return;
-            } else if *known == view {
-                return;
-            }
-        }
-        self.services.insert(key.clone(), view);
-        if self.leading {
-            self.claim(&key);
-            self.dirty.services.push(&key);
-        }
-        self.dirty.announced.push(&key);
-    }
-
-    /// A Service that is gone.
-    pub fn forget_service(&mut self, key: &ServiceKey) {
-        self.services.remove(key);
-        self.hungry.remove(key);
-        self.free(key);
-    }
-
-    /// All Services there are: those not in `views` are gone. An observation of a list replaces whatever is known.
-    pub fn replace_services(&mut self, views: Vec<ServiceView>) {
-        let present: HashSet<ServiceKey> = views.iter().map(|view| view.key.clone()).collect();
-        let gone: Vec<ServiceKey> = self
-            .services
-            .keys()
-            .filter(|key| !present.contains(*key))
-            .cloned()
-            .collect();
-        for key in gone {
-            self.forget_service(&key);
-        }
-        for view in views {
-            if let Some(known) = self.services.get_mut(&view.key)
-                && known.uid == view.uid
-            {
-                // After a restore of the API server's store versions may have gone back.
-                known.version = known.version.min(view.version);
-            }
-            self.observe_service(view);
-        }
-    }
-
-    /// A namespace's labels.
-    pub fn observe_namespace(&mut self, name: Arc<str>, labels: Labels) {
-        if self.namespaces.get(&name) == Some(&labels) {
-            return;
-        }
-        let waiting: Vec<ServiceKey> = self
-            .hungry
-            .iter()
-            .filter(|key| key.namespace == name)
-            .cloned()
-            .collect();
-        self.namespaces.insert(name, labels);
-        for key in &waiting {
-            self.dirty.services.push(key);
-        }
-    }
-
-    /// A namespace that is gone.
-    pub fn forget_namespace(&mut self, name: &str) {
-        self.namespaces.remove(name);
-    }
-
-    /// A pool, and what its status says.
-    pub fn observe_pool(&mut self, view: PoolView, observed: PoolObserved) {
-        self.dirty.pools.insert(view.name.clone());
-        self.observed_pools.insert(view.name.clone(), observed);
-        if self.pools.get(&view.name) != Some(&view) {
-            self.pools.insert(view.name.clone(), view);
-            self.pools_changed();
-        }
-    }
-
-    /// A pool that is gone.
-    pub fn forget_pool(&mut self, name: &str) {
-        self.observed_pools.remove(name);
-        self.dirty.pools.remove(name);
-        if self.pools.remove(name).is_some() {
-            self.pools_changed();
-        }
-    }
-
-    /// An L2Advertisement.
-    pub fn observe_advertisement(&mut self, view: AdvertisementView) {
-        if self.advertisements.get(&view.name) != Some(&view) {
-            self.advertisements.insert(view.name.clone(), view);
-            self.mark_announced();
-        }
-    }
-
-    /// An L2Advertisement that is gone.
-    pub fn forget_advertisement(&mut self, name: &str) {
-        if self.advertisements.remove(name).is_some() {
-            self.mark_announced();
-        }
-    }
-
-    /// What a speaker reports. Only Services whose addresses changed hands are marked, and, if the speaker's reach changed,
-    /// those that nobody announces.
-    pub fn observe_speaker(&mut self, view: SpeakerView) {
-        let node = view.node.clone();
-        let before = self
-            .speakers
-            .insert(node.clone(), view.clone())
-            .unwrap_or_default();
-        if before == view {
-            return;
-        }
-        let live = |view: &SpeakerView| {
-            if view.live {
-                view.owned.clone()
-            } else {
-                BTreeSet::new()
-            }
-        };
-        let (had, has) = (live(&before), live(&view));
-        for address in had.symmetric_difference(&has) {
-            let owners = self.owners.entry(*address).or_default();
-            if has.contains(address) {
-                owners.insert(node.clone());
-            } else {
-                owners.remove(&node);
-            }
-            if owners.is_empty() {
-                self.owners.remove(address);
-            }
-            self.mark_holders(*address);
-        }
-        if before.conflicts != view.conflicts || before.live != view.live {
-            for (address, _) in before.conflicts.iter().chain(&view.conflicts) {
-                self.mark_holders(*address);
-            }
-        }
-        if before.live != view.live || before.subnets != view.subnets {
-            self.mark_unannounced();
-        }
-    }
-
-    /// A speaker's liveness, which follows from the observer's clock.
-    pub fn set_speaker_live(&mut self, node: &str, live: bool) {
-        if let Some(view) = self.speakers.get(node)
-            && view.live != live
-        {
-            self.observe_speaker(SpeakerView {
-                live,
-                ..view.clone()
-            });
-        }
-    }
-
-    /// A speaker that is gone.
-    pub fn forget_speaker(&mut self, node: &str) {
-        if let Some(view) = self.speakers.get(node) {
-            self.observe_speaker(SpeakerView {
-                node: view.node.clone(),
-                ..SpeakerView::default()
-            });
-        }
-        self.speakers.remove(node);
     }
 
     // === plans ===
@@ -375,6 +166,16 @@ impl Index {
     /// Labels of a namespace; none while it is unknown.
     pub fn namespace(&self, name: &str) -> &Labels {
         self.namespaces.get(name).unwrap_or(&NO_LABELS)
+    }
+
+    /// Names of all nodes, in no order.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.nodes.keys()
+    }
+
+    /// Labels of a node; none while it is unknown.
+    pub fn node(&self, name: &str) -> &Labels {
+        self.nodes.get(name).unwrap_or(&NO_LABELS)
     }
 
     /// Who holds which address, and the pools.

@@ -10,6 +10,10 @@ use crate::interval::IntervalSet;
 
 /// The fields of an `AddressPool` object that decide, as its owner wrote them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of an object, not states"
+)]
 pub struct PoolView {
     /// The object's name.
     pub name: Arc<str>,

@@ -10,6 +10,10 @@ use crate::status::{Condition, ConditionKind, Observed};
 
 /// A Service, compact: what decides, and what its status says now.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of an object, not states"
+)]
 pub struct ServiceView {
     /// Namespace and name.
     pub key: ServiceKey,

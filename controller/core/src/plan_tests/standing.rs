@@ -1,0 +1,104 @@
+use crate::index::Index;
+use crate::plan::plan;
+use crate::service::ServiceView;
+use crate::world::{World, ips, key, pool, svc};
+
+#[test]
+fn a_foreign_status_is_left_alone_and_its_address_given_to_nobody() {
+    let host = ServiceView {
+        foreign_ingress: true,
+        ..svc("host")
+    };
+    let elsewhere = ServiceView {
+        ingress: ips(&["203.0.113.9"]),
+        ..svc("elsewhere")
+    };
+    let others = ServiceView {
+        class: Some("example.com/lb".into()),
+        ingress: ips(&["192.0.2.1"]),
+        ..svc("others")
+    };
+    let mut world = World::new(
+        [pool("lan", &["192.0.2.1-192.0.2.9"])],
+        [host, elsewhere, others],
+    );
+    for name in ["host", "elsewhere"] {
+        assert_eq!(world.allocated(name), (false, "ForeignStatus".into()));
+        assert_eq!(world.service(name).allocated_from, None);
+    }
+    assert_eq!(world.addresses("elsewhere"), ["203.0.113.9"]);
+    assert!(world.service("others").conditions.is_empty());
+    world.add(svc("new"));
+    assert_eq!(world.addresses("new"), ["192.0.2.2"]);
+    // A pool that has the address makes it ours, unchanged.
+    world.set_pool(pool("more", &["203.0.113.0/24"]));
+    assert_eq!(world.addresses("elsewhere"), ["203.0.113.9"]);
+    assert_eq!(
+        world.service("elsewhere").allocated_from.as_deref(),
+        Some("more")
+    );
+    assert!(world.events.contains(&("elsewhere".into(), "Adopted")));
+}
+
+#[test]
+fn type_change_and_deletion_free_the_address() {
+    let mut world = World::new(
+        [pool("lan", &["192.0.2.1-192.0.2.2"])],
+        [svc("a"), svc("b"), svc("c"), svc("d")],
+    );
+    world.edit("a", |view| view.load_balancer = false);
+    assert!(world.service("a").conditions.is_empty() && !world.service("a").is_marked());
+    assert!(world.events.contains(&("a".into(), "Released")));
+    assert_eq!(world.addresses("c"), ["192.0.2.1"]);
+    world.delete("b");
+    assert_eq!(world.addresses("d"), ["192.0.2.2"]);
+    // Recreated under the same name: another Service, without a claim.
+    let mut again = svc("d");
+    again.uid = "other".into();
+    world.add(again);
+    assert_eq!(world.allocated("d"), (true, "Allocated".into()));
+}
+
+#[test]
+fn classes_decide_whose_a_service_is() {
+    for (class, claim, expected) in [
+        (None, true, true),
+        (None, false, false),
+        (Some("heraldlb.io/pool"), false, true),
+        (Some("heraldlb.io/aws-nlb"), true, false),
+    ] {
+        let mut index = Index::new(crate::index::Settings {
+            claim_classless: claim,
+            ..crate::world::settings()
+        });
+        index.observe_pool(
+            pool("lan", &["192.0.2.1"]),
+            crate::plan_pool::PoolObserved::default(),
+        );
+        index.observe_service(ServiceView {
+            class: class.map(Into::into),
+            ..svc("a")
+        });
+        index.lead();
+        let held = plan(&key("a"), &index).hold;
+        assert_eq!(
+            held,
+            expected.then(|| ips(&["192.0.2.1"])),
+            "{class:?} {claim}"
+        );
+    }
+}
+
+#[test]
+fn a_service_being_deleted_keeps_its_address_and_gets_no_new_one() {
+    let mut world = World::new([pool("lan", &["192.0.2.1-192.0.2.2"])], [svc("a")]);
+    world.edit("a", |view| view.deleting = true);
+    world.add(ServiceView {
+        deleting: true,
+        ..svc("b")
+    });
+    world.add(svc("c"));
+    assert_eq!(world.addresses("a"), ["192.0.2.1"]);
+    assert_eq!(world.addresses("b"), [""; 0]);
+    assert_eq!(world.addresses("c"), ["192.0.2.2"]);
+}

@@ -1,0 +1,290 @@
+//! From dirty keys to writes, and from their results back into the index.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use herald_controller_core::{
+    AnnouncedStep, Notice, Plan, ServiceView, plan, plan_announced, plan_pool,
+};
+use herald_core::ServiceKey;
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use super::{Planner, ROUND};
+use crate::apply::{ApplyError, apply_announced, apply_pool, apply_service};
+use crate::index::service_view;
+
+/// Allocations written at once.
+const SERVICE_WRITES: usize = 8;
+/// Conditions Announced written at once, and how many a second: they follow speakers, and whole nodes' worth at a time.
+const ANNOUNCED_WRITES: usize = 2;
+const ANNOUNCED_PER_SECOND: f64 = 50.0;
+pub(super) const ANNOUNCED_BURST: f64 = 100.0;
+
+/// What a write was about.
+#[derive(Debug)]
+enum Subject {
+    Service {
+        view: ServiceView,
+        notices: Vec<Notice>,
+        allocates: bool,
+    },
+    Announced {
+        view: ServiceView,
+        notice: Option<Notice>,
+    },
+    Pool {
+        name: Arc<str>,
+    },
+}
+
+/// A write that ended.
+#[derive(Debug)]
+pub(super) struct Done {
+    subject: Subject,
+    result: Result<Option<ServiceView>, ApplyError>,
+    took: Duration,
+}
+
+impl Planner {
+    /// Plans what is dirty as far as writes may be started. Returns whether more could be done at once.
+    pub(super) fn dispatch(&mut self) -> bool {
+        if !self.may_write() {
+            return false;
+        }
+        let now = Instant::now();
+        while let Some(key) = self.retries.pop_due(now) {
+            self.parts.index.dirty().services.push(&key);
+            self.parts.index.dirty().announced.push(&key);
+        }
+        for _ in 0..ROUND {
+            if self.service_writes >= SERVICE_WRITES {
+                break;
+            }
+            let Some(key) = self.parts.index.dirty().services.pop() else {
+                break;
+            };
+            self.plan_service(key);
+        }
+        self.refill(now);
+        for _ in 0..ROUND {
+            if self.announced_writes >= ANNOUNCED_WRITES || self.tokens < 1.0 {
+                break;
+            }
+            let Some(key) = self.parts.index.dirty().announced.pop() else {
+                break;
+            };
+            self.plan_announced(key);
+        }
+        let can_allocate = self.service_writes < SERVICE_WRITES;
+        let can_announce = self.announced_writes < ANNOUNCED_WRITES && self.tokens >= 1.0;
+        let dirty = self.parts.index.dirty();
+        (can_allocate && !dirty.services.is_empty())
+            || (can_announce && !dirty.announced.is_empty())
+    }
+
+    fn plan_service(&mut self, key: ServiceKey) {
+        if self.busy.contains(&key) {
+            self.again.insert(key);
+            return;
+        }
+        let plan: Plan = plan(&key, &self.parts.index);
+        self.parts.metrics.planned();
+        let refused = self.parts.index.commit(&plan);
+        if !refused.is_empty() {
+            // Cannot happen while plans are committed one by one; a new plan is the remedy all the same.
+            error!(service = %key, ?refused, "planned addresses were taken meanwhile");
+            self.parts.index.dirty().services.push(&key);
+            return;
+        }
+        let (Some(write), Some(view)) = (plan.write, self.parts.index.service(&key).cloned())
+        else {
+            return;
+        };
+        let allocates = plan.hold.is_some_and(|addresses| !addresses.is_empty());
+        let subject = Subject::Service {
+            view: view.clone(),
+            notices: plan.notices,
+            allocates,
+        };
+        self.busy.insert(key);
+        self.service_writes += 1;
+        let client = self.parts.client.clone();
+        self.start(subject, async move {
+            apply_service(client, view, write)
+                .await
+                .map(|service| Some(service_view(&service)))
+        });
+    }
+
+    fn plan_announced(&mut self, key: ServiceKey) {
+        if self.busy.contains(&key) {
+            self.again_announced.insert(key);
+            return;
+        }
+        let step: AnnouncedStep = match plan_announced(&key, &self.parts.index) {
+            Some(step) => step,
+            None => return,
+        };
+        let Some(view) = self.parts.index.service(&key).cloned() else {
+            return;
+        };
+        let subject = Subject::Announced {
+            view: view.clone(),
+            notice: step.notice.clone(),
+        };
+        self.busy.insert(key);
+        self.announced_writes += 1;
+        self.tokens -= 1.0;
+        let client = self.parts.client.clone();
+        self.start(subject, async move {
+            apply_announced(client, view, step)
+                .await
+                .map(|service| Some(service_view(&service)))
+        });
+    }
+
+    /// Pools' statuses are written at most once a second each, however many Services change.
+    pub(super) fn plan_pools(&mut self) {
+        for name in std::mem::take(&mut self.parts.index.dirty().pools) {
+            if let Some(counts) = self.parts.index.allocator().counts(&name) {
+                let number = |count: u128| i64::try_from(count).unwrap_or(i64::MAX);
+                let assigned = [number(counts.assigned.v4), number(counts.assigned.v6)];
+                let available = [number(counts.available.v4), number(counts.available.v6)];
+                self.parts.metrics.pool(&name, assigned, available);
+            }
+            if self.busy_pools.contains(&name) {
+                self.parts.index.dirty().pools.insert(name);
+                continue;
+            }
+            let plan = plan_pool(&name, &self.parts.index);
+            let Some(observed) = self.parts.index.observed_pool(&name).cloned() else {
+                continue;
+            };
+            if plan.status.is_none() && plan.finalizer.is_none() {
+                continue;
+            }
+            self.busy_pools.insert(name.clone());
+            let (client, object) = (self.parts.client.clone(), name.to_string());
+            self.start(Subject::Pool { name }, async move {
+                apply_pool(client, object, observed, plan)
+                    .await
+                    .map(|()| None)
+            });
+        }
+    }
+
+    fn start(
+        &mut self,
+        subject: Subject,
+        write: impl Future<Output = Result<Option<ServiceView>, ApplyError>> + Send + 'static,
+    ) {
+        let began = Instant::now();
+        self.writes.spawn(async move {
+            let result = write.await;
+            Done {
+                subject,
+                result,
+                took: began.elapsed(),
+            }
+        });
+    }
+
+    pub(super) fn written(&mut self, done: Done) {
+        let Done {
+            subject,
+            result,
+            took,
+        } = done;
+        let outcome = result.as_ref().map_or_else(ApplyError::outcome, |_| "ok");
+        match subject {
+            Subject::Pool { name } => {
+                self.parts.metrics.wrote("addresspool", outcome, took);
+                self.busy_pools.remove(&name);
+                if let Err(error) = result
+                    && !error.is_gone()
+                {
+                    warn!(pool = %name, error = &error as &dyn std::error::Error, "writing the status failed");
+                    self.parts.index.dirty().pools.insert(name);
+                }
+            }
+            Subject::Service {
+                view,
+                notices,
+                allocates,
+            } => {
+                self.parts.metrics.wrote("service", outcome, took);
+                self.service_writes -= 1;
+                let written = self.finish(&view, result);
+                if written {
+                    for notice in notices {
+                        self.parts.events.emit(&view, notice);
+                    }
+                    if allocates && let Some(since) = self.waiting_since.remove(&view.key) {
+                        self.parts.metrics.allocated(since.elapsed());
+                    }
+                }
+            }
+            Subject::Announced { view, notice } => {
+                self.parts.metrics.wrote("announced", outcome, took);
+                self.announced_writes -= 1;
+                if self.finish(&view, result)
+                    && let Some(notice) = notice
+                {
+                    self.parts.events.emit(&view, notice);
+                }
+            }
+        }
+    }
+
+    /// Feeds back what a write to a Service achieved. Returns whether it succeeded.
+    fn finish(
+        &mut self,
+        view: &ServiceView,
+        result: Result<Option<ServiceView>, ApplyError>,
+    ) -> bool {
+        let key = &view.key;
+        self.busy.remove(key);
+        if self.again.remove(key) {
+            self.parts.index.dirty().services.push(key);
+        }
+        if self.again_announced.remove(key) {
+            self.parts.index.dirty().announced.push(key);
+        }
+        match result {
+            Ok(now) => {
+                self.retries.succeeded(key);
+                // Gone meanwhile, or another of that name: then the watch has said so and this answer is old.
+                let known = self
+                    .parts
+                    .index
+                    .service(key)
+                    .is_some_and(|known| known.uid == view.uid);
+                if let (true, Some(now)) = (known, now) {
+                    self.parts.index.observe_service(now);
+                }
+                true
+            }
+            Err(error) if error.is_gone() => false,
+            Err(error) => {
+                let again = self.retries.failed(key, Instant::now());
+                let error = &error as &dyn std::error::Error;
+                warn!(service = %key, error, ?again, "writing the status failed, trying again");
+                false
+            }
+        }
+    }
+
+    // === pace of the condition Announced ===
+
+    fn refill(&mut self, now: Instant) {
+        let passed = now.duration_since(self.refilled).as_secs_f64();
+        self.refilled = now;
+        self.tokens = (self.tokens + passed * ANNOUNCED_PER_SECOND).min(ANNOUNCED_BURST);
+    }
+
+    pub(super) fn waits_for_token(&mut self) -> Option<Instant> {
+        let waits = self.tokens < 1.0 && !self.parts.index.dirty().announced.is_empty();
+        waits.then(|| self.refilled + Duration::from_secs_f64(1.0 / ANNOUNCED_PER_SECOND))
+    }
+}

@@ -1,0 +1,163 @@
+use std::time::Duration;
+
+use herald_provider::{
+    Ingress, Outcome, PortKey, PortReport, Reason, Report, ServiceReport, ServiceRequest,
+    TargetCount,
+};
+
+use super::View;
+use crate::model::{Health, LoadBalancer};
+use crate::wanted::{Wanted, WantedPort};
+
+/// When to look again at a load balancer that is being made.
+pub(super) const WAIT: Duration = Duration::from_secs(15);
+
+/// What a load balancer adds to `status.loadBalancer.ingress`.
+pub(super) fn ingress(lb: &LoadBalancer) -> Ingress {
+    Ingress::Hostname(lb.dns_name.to_ascii_lowercase())
+}
+
+/// How things stand.
+pub(super) fn report(view: &View<'_>) -> Report {
+    let services = view.request.services.iter().enumerate();
+    let services = services.map(|(index, service)| {
+        let mut report = match &view.built.wanted {
+            Ok(wanted) => one(view, wanted, index, service),
+            Err(reason) => refused(view, index, service, reason),
+        };
+        report
+            .warnings
+            .clone_from(&view.built.parsed[index].warnings);
+        report
+    });
+    Report {
+        services: services.collect(),
+        look_again: None,
+    }
+}
+
+fn refused(
+    view: &View<'_>,
+    index: usize,
+    service: &ServiceRequest,
+    reason: &Reason,
+) -> ServiceReport {
+    let own = view.built.parsed[index].errors.iter();
+    let mut reason = reason.clone();
+    let messages: Vec<&str> = own.map(|error| error.message.as_str()).collect();
+    if !messages.is_empty() {
+        reason.message = messages.join("; ");
+    }
+    let outcome = Outcome::Refused { reason };
+    let ports = service.ports.iter().map(|port| PortReport {
+        port: port.key,
+        outcome: outcome.clone(),
+        targets: TargetCount::default(),
+    });
+    ServiceReport {
+        service: service.key.clone(),
+        ports: ports.collect(),
+        outcome,
+        ingress: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+fn one(view: &View<'_>, wanted: &Wanted, index: usize, service: &ServiceRequest) -> ServiceReport {
+    let lb = view.current(wanted);
+    let active = lb.filter(|lb| lb.active());
+    let ports: Vec<PortReport> = service
+        .ports
+        .iter()
+        .map(|port| port_report(view, wanted, index, port.key))
+        .collect();
+    let mut outcome = Outcome::of_ports(&ports);
+    let mut published = Vec::new();
+    if let Some(lb) = active {
+        let ingress = ingress(lb);
+        let replacing = !service.published.is_empty() && service.published != [ingress.clone()];
+        // While another one serves, clients are sent to the new one only once it can serve them.
+        let able = ports
+            .iter()
+            .all(|p| p.targets.healthy > 0 || p.targets.registered == 0);
+        let listening = ports.iter().any(|p| p.outcome == Outcome::Ready);
+        if replacing && !able && view.own.load_balancers.len() > 1 {
+            let message = format!("{} has no healthy targets yet; the old one serves", lb.name);
+            outcome = Outcome::Partial {
+                reason: Reason::new("Replacing", message),
+                retry_after: Some(WAIT),
+            };
+        } else if listening {
+            published.push(ingress);
+        }
+    }
+    ServiceReport {
+        service: service.key.clone(),
+        outcome,
+        ports,
+        ingress: published,
+        warnings: Vec::new(),
+    }
+}
+
+fn port_report(view: &View<'_>, wanted: &Wanted, index: usize, key: PortKey) -> PortReport {
+    if let Some(reason) = wanted.refused.get(&(index, key)) {
+        let outcome = Outcome::Refused {
+            reason: reason.clone(),
+        };
+        return PortReport {
+            port: key,
+            outcome,
+            targets: TargetCount::default(),
+        };
+    }
+    let port = wanted
+        .ports
+        .iter()
+        .find(|p| p.service == index && p.keys.contains(&key));
+    let targets = port.map(|port| count(view, port)).unwrap_or_default();
+    let outcome = match port {
+        Some(port) if listening(view, wanted, port) => Outcome::Ready,
+        _ => Outcome::Pending {
+            reason: awaited(view, wanted),
+            retry_after: WAIT,
+        },
+    };
+    PortReport {
+        port: key,
+        outcome,
+        targets,
+    }
+}
+
+fn listening(view: &View<'_>, wanted: &Wanted, port: &WantedPort) -> bool {
+    let lb = view.current(wanted).filter(|lb| lb.active());
+    let listener = lb
+        .and_then(|lb| lb.listeners.as_ref())
+        .and_then(|listeners| listeners.get(&port.listener.port));
+    listener.is_some_and(|l| {
+        l.spec.protocol == port.listener.protocol && l.spec.target_group.name == port.group.name
+    })
+}
+
+fn awaited(view: &View<'_>, wanted: &Wanted) -> Reason {
+    match view.current(wanted) {
+        Some(lb) if lb.active() => Reason::new("Working", format!("{} is being set up", lb.name)),
+        _ => Reason::new("Provisioning", format!("{} is not active yet", wanted.name)),
+    }
+}
+
+fn count(view: &View<'_>, port: &WantedPort) -> TargetCount {
+    let group = view.own.target_groups.get(&port.group.name);
+    let targets = group.and_then(|group| group.targets.as_ref());
+    let meant = || {
+        targets
+            .iter()
+            .flat_map(|t| t.values())
+            .filter(|h| **h != Health::Draining)
+    };
+    TargetCount {
+        registered: meant().count(),
+        healthy: meant().filter(|h| **h == Health::Healthy).count(),
+    }
+}

@@ -130,7 +130,11 @@ impl Worker {
             return Instant::now() + AUDIT;
         }
         let retries = self.failed.values().map(|retry| retry.at);
-        retries.chain(self.idle).fold(self.audit, Instant::min)
+        let udp = self.udp.then_some(self.udp_at);
+        retries
+            .chain(self.idle)
+            .chain(udp)
+            .fold(self.audit, Instant::min)
     }
 
     fn take(&mut self, command: Command) {

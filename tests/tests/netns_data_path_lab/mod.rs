@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use anyhow::{Result, ensure};
 use herald_tests::Netns;
 use herald_tests::link::{End, cable};
+use tracing_subscriber::EnvFilter;
 
 /// The namespaces.
 pub(crate) struct Lab {
@@ -52,6 +53,9 @@ pub(crate) fn gateways() -> [IpAddr; 4] {
 
 impl Lab {
     pub(crate) fn new(label: &str) -> Result<Self> {
+        let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env());
+        // Another test of this process may have come first.
+        let _ = log.with_test_writer().try_init();
         let lab = Self {
             client: Netns::unique(&format!("{label}-c"))?,
             node: Netns::unique(&format!("{label}-n"))?,

@@ -169,7 +169,12 @@ impl Transport {
 }
 
 /// One try from `namespace` that should be answered or refused.
-pub(crate) fn ask(namespace: &Netns, transport: Transport, address: IpAddr, port: u16) -> Result<Outcome> {
+pub(crate) fn ask(
+    namespace: &Netns,
+    transport: Transport,
+    address: IpAddr,
+    port: u16,
+) -> Result<Outcome> {
     let target = SocketAddr::new(address, port);
     let outcome = namespace.enter(|| transport.once(target, PATIENCE))?;
     outcome.with_context(|| format!("{transport:?} to {target}"))

@@ -11,8 +11,9 @@ use herald_speaker::data_path::{
     DataPath, DataPathConfig, DataPathHandle, DataPathReport, SyncedService,
 };
 use herald_speaker_core::{
-    EndpointView, ForwardConfig, NodeView, ServiceKind, ServicePort, ServiceProxy, ServiceView,
-    SlicePort, SliceView, Snapshot, TrafficPolicy, forward, forward_node,
+    EndpointView, ForwardConfig, NodeView, ServiceForwarding, ServiceKind, ServicePort,
+    ServiceProxy, ServiceView, SlicePort, SliceView, Snapshot, TrafficPolicy, forward,
+    forward_node,
 };
 use herald_tests::Netns;
 use tokio::runtime::Runtime;
@@ -88,38 +89,76 @@ pub(crate) fn far() -> Vec<EndpointView> {
     super::far().map(|a| endpoint(a, "n2")).to_vec()
 }
 
+fn config(mode: ServiceProxy) -> ForwardConfig {
+    ForwardConfig {
+        mode,
+        ..ForwardConfig::default()
+    }
+}
+
+/// A cluster of one known node, without Services.
+fn snapshot() -> Result<Snapshot> {
+    let name: Arc<str> = "n1".into();
+    let node = NodeView {
+        name: name.clone(),
+        labels: Labels::default(),
+        ready: true,
+        excluded: false,
+        addresses: super::node().to_vec(),
+        pod_cidrs: vec!["10.244.1.0/24".parse()?, "fd00:244:1::/64".parse()?],
+    };
+    Ok(Snapshot {
+        node: name.clone(),
+        nodes: [(name, node)].into(),
+        ..Snapshot::default()
+    })
+}
+
+fn spawn(
+    config: &ForwardConfig,
+    own_tables: bool,
+) -> std::io::Result<(DataPathHandle, mpsc::Receiver<DataPathReport>)> {
+    DataPath::spawn(DataPathConfig {
+        forward: config.clone(),
+        own_tables,
+    })
+}
+
 impl Proxy {
     /// Starts it; nothing is written before [`Proxy::replace`].
     pub(crate) fn start(namespace: &Netns, mode: ServiceProxy) -> Result<Self> {
-        let config = ForwardConfig {
-            mode,
-            ..ForwardConfig::default()
-        };
-        let mut snapshot = Snapshot {
-            node: "n1".into(),
-            ..Snapshot::default()
-        };
-        let name: Arc<str> = "n1".into();
-        let node = NodeView {
-            name: name.clone(),
-            labels: Labels::default(),
-            ready: true,
-            excluded: false,
-            addresses: super::node().to_vec(),
-            pod_cidrs: vec!["10.244.1.0/24".parse()?, "fd00:244:1::/64".parse()?],
-        };
-        snapshot.nodes.insert(name, node);
-        Self::with(namespace, config, snapshot)
+        Self::with(namespace, config(mode), snapshot()?)
+    }
+
+    /// With tables that other programs may change.
+    pub(crate) fn start_shared(namespace: &Netns, mode: ServiceProxy) -> Result<Self> {
+        let config = config(mode);
+        let spawned = namespace.enter(|| spawn(&config, false))??;
+        Self::around(spawned, config, snapshot()?)
+    }
+
+    /// In the namespace this process is in already.
+    pub(crate) fn start_here(mode: ServiceProxy) -> Result<Self> {
+        let config = config(mode);
+        let spawned = spawn(&config, true)?;
+        Self::around(spawned, config, snapshot()?)
     }
 
     /// Another process' data path over the same snapshot.
-    pub(crate) fn with(namespace: &Netns, config: ForwardConfig, snapshot: Snapshot) -> Result<Self> {
-        let (handle, reports) = namespace.enter(|| {
-            DataPath::spawn(DataPathConfig {
-                forward: config.clone(),
-                own_tables: true,
-            })
-        })??;
+    pub(crate) fn with(
+        namespace: &Netns,
+        config: ForwardConfig,
+        snapshot: Snapshot,
+    ) -> Result<Self> {
+        let spawned = namespace.enter(|| spawn(&config, true))??;
+        Self::around(spawned, config, snapshot)
+    }
+
+    fn around(
+        (handle, reports): (DataPathHandle, mpsc::Receiver<DataPathReport>),
+        config: ForwardConfig,
+        snapshot: Snapshot,
+    ) -> Result<Self> {
         Ok(Self {
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_time()
@@ -170,14 +209,33 @@ impl Proxy {
         self.snapshot.slices.remove(key);
     }
 
+    /// What the plan says of one Service.
+    pub(crate) fn forwarding(&self, name: &str) -> ServiceForwarding {
+        forward(&key(name), &self.snapshot, &self.config)
+    }
+
+    pub(crate) fn send_replace(&mut self, services: Vec<ServiceForwarding>) -> Result<()> {
+        let node = forward_node(&self.snapshot, &self.config);
+        Ok(self.runtime.block_on(self.handle.replace(node, services))?)
+    }
+
+    pub(crate) fn send_change(&mut self, services: Vec<ServiceForwarding>) -> Result<()> {
+        Ok(self.runtime.block_on(self.handle.change(services))?)
+    }
+
+    /// The snapshot's node, after it changed.
+    pub(crate) fn node(&mut self) -> Result<()> {
+        let node = forward_node(&self.snapshot, &self.config);
+        Ok(self.runtime.block_on(self.handle.node(node))?)
+    }
+
     /// The whole snapshot; returns when the kernel has it.
     pub(crate) fn replace(&mut self) -> Result<Vec<SyncedService>> {
         let services = self.snapshot.services.keys();
         let services = services
             .map(|k| forward(k, &self.snapshot, &self.config))
             .collect();
-        let node = forward_node(&self.snapshot, &self.config);
-        self.runtime.block_on(self.handle.replace(node, services))?;
+        self.send_replace(services)?;
         let mut synced = Vec::new();
         loop {
             match self.report()? {

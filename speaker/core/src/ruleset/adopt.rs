@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use herald_core::{AddressRange, IpFamily};
-use herald_nft::{Data, Element, Listing};
+use herald_nft::{Data, Element, Listing, table_flag};
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
 use super::change::{Entry, NodeSet, Reader, Rows, Shared};
@@ -40,7 +40,8 @@ pub(super) fn read(
     mark: u32,
 ) -> Result<Installed, Mismatch> {
     let flags = listing.table.as_ref().map_or(0, |table| table.flags);
-    if flags != structure.table.flags {
+    // The kernel takes the owner's bit away when its socket closes.
+    if (flags ^ structure.table.flags) & !table_flag::OWNER != 0 {
         return Err(Mismatch::Flags(flags));
     }
     check_sets(listing, structure)?;

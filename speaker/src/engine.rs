@@ -24,8 +24,8 @@ use std::time::Instant;
 
 use herald_core::ServiceKey;
 use herald_speaker_core::{
-    ForwardConfig, LinkView, Mac, NodeForwarding, ServiceForwarding, ServiceProxy, Snapshot,
-    SpeakerView, forward, forward_node, own_targets, ownership, published_interfaces,
+    ForwardConfig, LinkView, Mac, NodeForwarding, NodeView, ServiceForwarding, ServiceProxy,
+    Snapshot, SpeakerView, forward, forward_node, own_targets, ownership, published_interfaces,
 };
 
 use herald_speaker_core::announce::{ClaimKey, ClaimState};
@@ -82,6 +82,8 @@ pub struct Engine {
     /// Kept from the data path until the announcer has let go of an address.
     held: HashSet<ServiceKey>,
     node_forwarding: Option<NodeForwarding>,
+    /// Nodes that the control plane has not heard from.
+    silent: BTreeSet<Arc<str>>,
     own_uid: String,
     own_leaving: bool,
     leave: bool,
@@ -146,6 +148,7 @@ impl Engine {
             failed: BTreeMap::new(),
             held: HashSet::new(),
             node_forwarding: None,
+            silent: BTreeSet::new(),
             own_uid: String::new(),
             own_leaving: false,
             leave: false,
@@ -394,6 +397,13 @@ impl Engine {
                 (seen.node.clone(), view)
             })
             .collect();
+        for name in &self.silent {
+            if let Some(node) = self.snapshot.nodes.get_mut(name) {
+                let heard = self.peers.heard(name);
+                self.dirty.all_owners |= node.ready != heard;
+                node.ready = heard;
+            }
+        }
         let own = SpeakerView {
             node: self.snapshot.node.clone(),
             live: !self.leave && self.unavailable.is_none() && self.peers.own_live(now),
@@ -559,16 +569,29 @@ impl Engine {
         let change = match change {
             Change::Listing => Change::Listing,
             Change::Unreadable(key) => Change::Unreadable(key),
-            Change::Gone(key) => Change::Gone(key),
+            Change::Gone(key) => {
+                self.silent.remove(&key);
+                Change::Gone(key)
+            }
             Change::Listed => Change::Listed,
             Change::Set(key, seen) => {
                 if key == self.snapshot.node {
                     self.dirty.report |= self.own_uid != seen.uid;
                     self.own_uid = seen.uid;
                     self.own_leaving = seen.leaving;
-                    self.dirty.node |= self.snapshot.own_node() != Some(&seen.view);
+                    let forwarding =
+                        |view: &NodeView| (view.addresses.clone(), view.pod_cidrs.clone());
+                    let known = self.snapshot.own_node().map(forwarding);
+                    self.dirty.node |= known != Some(forwarding(&seen.view));
                 }
-                Change::Set(key, seen.view)
+                let mut view = seen.view;
+                if seen.silent {
+                    view.ready = self.peers.heard(&key);
+                    self.silent.insert(key.clone());
+                } else {
+                    self.silent.remove(&key);
+                }
+                Change::Set(key, view)
             }
         };
         self.dirty.report |= change == Change::Listed;

@@ -15,6 +15,7 @@
 mod driver;
 mod outbox;
 
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,11 +44,15 @@ const OBSERVATIONS: usize = 1024;
 /// Settings that somebody else changes are found after this time.
 const KERNEL_CHECK_EVERY: Duration = Duration::from_secs(300);
 
+/// Failed requests are logged where they are handled; the client would log each a second time.
+const LOG: &str = "info,kube_client::client::builder=off";
+
 /// Sends the log to stderr; its level comes from RUST_LOG.
 pub fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Json => log.json().init(),

@@ -80,6 +80,8 @@ pub struct SliceKey {
 pub struct NodeSeen {
     /// What every speaker plans with.
     pub view: NodeView,
+    /// Condition Ready is Unknown: the control plane has not heard from the node's kubelet.
+    pub silent: bool,
     /// `metadata.uid`, the owner of the Speaker object.
     pub uid: String,
     /// Cordoned, shutting down or about to be deleted: a speaker that is told to end gives its addresses away.

@@ -4,6 +4,10 @@
 //! renewals at all: without the API server nobody's renewal changes, and nobody may conclude that all others are dead
 //! (I5). The proof of sight is any renewal, this speaker's own included, within [`SIGHT`].
 //!
+//! The same renewals are asked when the control plane says that it has not heard from a node (condition Ready is Unknown).
+//! After an outage of the API server it says so of every node, and no address may be withdrawn for that; of a node
+//! that is really gone the speaker is silent too, and its addresses move after [`HEARD_FOR`] instead of [`LIVE_FOR`].
+//!
 //! The other way round: when this speaker's own renewals do not arrive (refused, say) while others' do, the others
 //! will take it for dead after [`LIVE_FOR`]; it stops owning a little earlier, after [`OWN_LIVE_FOR`].
 
@@ -17,6 +21,8 @@ use super::SpeakerSeen;
 pub(super) const LIVE_FOR: Duration = Duration::from_secs(30);
 /// A speaker whose own renewals have not come back for this long, while others' have, does not own anything.
 pub(super) const OWN_LIVE_FOR: Duration = Duration::from_secs(25);
+/// A speaker renewed within this time shows that its node lives, although the control plane has not heard from it.
+pub(super) const HEARD_FOR: Duration = Duration::from_secs(12);
 /// Without any renewal for this long the observer is blind. Renewals are 10 s apart.
 pub(super) const SIGHT: Duration = Duration::from_secs(15);
 
@@ -37,6 +43,7 @@ struct Peer {
     seen: SpeakerSeen,
     changed: Instant,
     live: bool,
+    heard: bool,
 }
 
 impl Peers {
@@ -55,11 +62,13 @@ impl Peers {
         let known = self.seen.get(&seen.node);
         let renewed = known.is_none_or(|peer| peer.seen.renewed != seen.renewed);
         let changed = known.map_or(now, |peer| peer.changed);
+        let known_heard = known.is_some_and(|peer| peer.heard);
         if renewed && known.is_some() {
             if now.duration_since(self.sight) > SIGHT {
                 // Sight is back: the time without it says nothing about anyone.
                 for peer in self.seen.values_mut() {
                     peer.changed = now;
+                    peer.heard = true;
                 }
             }
             self.sight = now;
@@ -69,9 +78,11 @@ impl Peers {
                 self.other_echo = Some(now);
             }
         }
+        let heard = renewed || known_heard;
         let peer = Peer {
             changed: if renewed { now } else { changed },
             live: seen.willing,
+            heard,
             seen,
         };
         self.seen.insert(peer.seen.node.clone(), peer);
@@ -88,6 +99,8 @@ impl Peers {
             let expired = now.duration_since(peer.changed) > LIVE_FOR;
             let held = blind && peer.live;
             peer.live = peer.seen.willing && (!expired || held);
+            let silent = now.duration_since(peer.changed) > HEARD_FOR;
+            peer.heard = !silent || blind && peer.heard;
         }
     }
 
@@ -98,6 +111,11 @@ impl Peers {
             .other_echo
             .is_some_and(|at| now.duration_since(at) <= SIGHT);
         !(refused && others_seen)
+    }
+
+    /// Whether the speaker of `node` has been heard of lately.
+    pub(super) fn heard(&self, node: &Arc<str>) -> bool {
+        self.seen.get(node).is_some_and(|peer| peer.heard)
     }
 
     /// Every speaker but this one, with whether it is live.
@@ -201,6 +219,29 @@ mod tests {
             }
         }
         assert_eq!(given_up, Some(26));
+    }
+
+    #[test]
+    fn a_node_is_heard_of_by_its_speakers_renewals() {
+        let mut clock = Clock(Instant::now());
+        let (mut peers, gone) = (Peers::new("n1".into(), clock.0), "n2".into());
+        peers.set(seen("n1", 0), clock.0);
+        peers.set(seen("n2", 0), clock.0);
+        peers.set(seen("n1", 1), clock.pass(10));
+        peers.refresh(clock.pass(2));
+        assert!(peers.heard(&gone));
+        peers.refresh(clock.pass(1));
+        assert!(!peers.heard(&gone) && peers.heard(&"n1".into()));
+        // Blind: nobody is heard of any less.
+        peers.set(seen("n2", 1), clock.pass(1));
+        peers.refresh(clock.pass(600));
+        assert!(peers.heard(&gone) && peers.heard(&"n1".into()));
+        // Sight is back with one renewal: everyone has the whole time again.
+        peers.set(seen("n1", 2), clock.pass(1));
+        peers.refresh(clock.pass(12));
+        assert!(peers.heard(&gone));
+        peers.refresh(clock.pass(1));
+        assert!(!peers.heard(&gone));
     }
 
     #[test]

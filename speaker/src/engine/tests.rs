@@ -74,6 +74,7 @@ fn node_seen(name: &str, ready: bool) -> NodeSeen {
             addresses: vec!["192.0.2.1".parse().unwrap()],
             pod_cidrs: vec!["10.244.1.0/24".parse().unwrap()],
         },
+        silent: false,
         uid: format!("uid-{name}"),
         leaving: false,
     }
@@ -503,6 +504,29 @@ fn a_silent_peer_loses_its_addresses_after_30_s() {
     assert_eq!(bench.targets().len(), 30);
     bench.see([set_speaker("n2", 1)]);
     assert_eq!(bench.targets().len(), shared);
+}
+
+#[test]
+fn after_an_outage_of_the_api_server_silent_nodes_keep_their_addresses() {
+    let mut bench = Bench::listed(ServiceProxy::Off);
+    let silent = |name: &str| {
+        let seen = NodeSeen {
+            silent: true,
+            ..node_seen(name, false)
+        };
+        Observation::Node(Change::Set(name.into(), seen))
+    };
+    bench.pass(600);
+    // The control plane is back and has heard from nobody yet.
+    bench.see([silent("n1")]);
+    assert_eq!(bench.targets(), ["192.0.2.10"]);
+    bench.see([set_speaker("n1", 1)]);
+    bench.pass(12);
+    assert_eq!(bench.targets(), ["192.0.2.10"]);
+    bench.see([set_node("n1", true)]);
+    // A kubelet that says itself that its node is not ready is believed.
+    bench.see([set_node("n1", false)]);
+    assert!(bench.targets().is_empty());
 }
 
 #[test]

@@ -53,6 +53,7 @@ pub fn node(object: &Node) -> Option<NodeSeen> {
     Some(NodeSeen {
         uid: object.metadata.uid.clone().unwrap_or_default(),
         leaving,
+        silent: condition(status, "Ready").is_some_and(|(value, _)| value == "Unknown"),
         view: NodeView {
             ready: is_true("Ready"),
             excluded: labels.contains_key(names::EXCLUDE_NODE_LABEL)

@@ -252,7 +252,7 @@ fn a_node_keeps_what_eligibility_and_forwarding_need() {
     })))
     .unwrap();
     assert_eq!(seen.uid, "u1");
-    assert!(seen.view.ready && !seen.view.excluded && !seen.leaving);
+    assert!(seen.view.ready && !seen.view.excluded && !seen.leaving && !seen.silent);
     assert_eq!(
         format!("{:?}", seen.view.addresses),
         "[10.77.0.11, fd00:77::11]"

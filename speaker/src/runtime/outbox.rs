@@ -93,6 +93,7 @@ mod tests {
             policy: TrafficPolicy::Cluster,
             cluster: [].into(),
             local: [].into(),
+            draining: [].into(),
             sources: None,
         });
         forwarding

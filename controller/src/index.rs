@@ -184,7 +184,6 @@ pub(crate) fn advertisement_view(advertisement: &L2Advertisement) -> Advertiseme
         pools: spec.address_pools.clone(),
         pool_selectors: selectors(&spec.address_pool_selectors),
         service_selectors: selectors(&spec.service_selectors),
-        node_selectors: selectors(&spec.node_selectors),
         interfaces: spec.interfaces.clone(),
     }
 }

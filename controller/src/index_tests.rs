@@ -101,10 +101,6 @@ fn families_come_from_the_cluster_ips_where_the_field_is_absent() {
 #[test]
 fn core_and_api_spell_conditions_and_reasons_alike() {
     use conditions::service::{self as api, address_in_pool, allocated, announced};
-    assert_eq!(
-        herald_controller_core::EXCLUDE_LABEL,
-        herald_api::names::EXCLUDE_NODE_LABEL
-    );
     assert_eq!(ConditionKind::Allocated.as_str(), api::ALLOCATED);
     assert_eq!(ConditionKind::Announced.as_str(), api::ANNOUNCED);
     assert_eq!(ConditionKind::AddressInPool.as_str(), api::ADDRESS_IN_POOL);

@@ -43,7 +43,6 @@ pub(crate) enum Input {
     Services(Change<ServiceView>),
     Pools(Change<(PoolView, PoolObserved)>),
     Namespaces(Change<(Arc<str>, Labels)>),
-    Nodes(Change<(Arc<str>, Labels)>),
     Advertisements(Change<AdvertisementView>),
     Speakers(Change<SpeakerReport>),
     /// Somebody asks what is planned for a Service.

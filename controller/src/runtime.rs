@@ -3,7 +3,7 @@
 //! ```text
 //!  Service ────────┐                        ┌── JoinSet of writes (apply, at most 8) ──▶ API server
 //!  AddressPool ────┤                        │             │ result
-//!  Namespace, Node ┼─ watch ─▶ Input ─▶ planner (owns the Index) ◀┘
+//!  Namespace ──────┼─ watch ─▶ Input ─▶ planner (owns the Index) ◀┘
 //!  L2Advertisement ┤     bounded channel    │ └─ notices ─▶ events ──▶ API server
 //!  Speaker ────────┘                        │
 //!  lease driver ── Leadership (watch) ──────┤      admin ── Explain ──▶ planner
@@ -25,7 +25,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use herald_api::{AddressPool, L2Advertisement, Speaker, names};
 use herald_controller_core::{Index, Settings};
-use k8s_openapi::api::core::v1::{Namespace, Node, Service};
+use k8s_openapi::api::core::v1::{Namespace, Service};
 use kube::Client;
 use kube::core::PartialObjectMeta;
 use tokio::signal::unix::{SignalKind, signal};
@@ -138,12 +138,6 @@ fn spawn_watches(
         PartialObjectMeta<Namespace>,
         |namespace: &PartialObjectMeta<Namespace>| index::labels_view(&namespace.metadata),
         Input::Namespaces,
-        once.clone()
-    );
-    watch!(
-        PartialObjectMeta<Node>,
-        |node: &PartialObjectMeta<Node>| index::labels_view(&node.metadata),
-        Input::Nodes,
         once.clone()
     );
     watch!(

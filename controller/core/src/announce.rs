@@ -11,9 +11,6 @@ use crate::index::{Index, Standing};
 use crate::service::ServiceView;
 use crate::status::{Condition, ConditionKind, Notice, Reason};
 
-/// Node label that keeps a node out of load balancing (KEP-1143); its value does not matter.
-pub const EXCLUDE_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
-
 /// The fields of an L2Advertisement that say whether an address is announced at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AdvertisementView {
@@ -25,8 +22,6 @@ pub struct AdvertisementView {
     pub pool_selectors: Vec<Selector>,
     /// Services by label; empty means all.
     pub service_selectors: Vec<Selector>,
-    /// Nodes by label; empty means all.
-    pub node_selectors: Vec<Selector>,
     /// Interfaces that announce, whatever their subnets; empty means those whose subnet holds the address.
     pub interfaces: Vec<String>,
 }
@@ -210,9 +205,9 @@ fn state(address: IpAddr, view: &ServiceView, index: &Index) -> Result<String, (
         return Err((Reason::NoEligibleNode, message));
     }
     let hint = if view.local {
-        "; externalTrafficPolicy is Local: only a node with a ready endpoint announces it"
+        ": only a node that is Ready, selected by the L2Advertisement and has a ready endpoint (externalTrafficPolicy is Local) does"
     } else {
-        ""
+        ": only a node that is Ready and selected by the L2Advertisement does"
     };
     Err((
         Reason::Pending,
@@ -220,7 +215,8 @@ fn state(address: IpAddr, view: &ServiceView, index: &Index) -> Result<String, (
     ))
 }
 
-/// Why each node with a speaker may not announce `address`; the empty reason for those that may.
+/// Why each node with a speaker may not announce `address`, as far as the Speakers themselves tell; the empty reason for those
+/// that may. Labels and conditions of nodes are the speakers' to judge: the controller has no right to read nodes.
 fn reasons<'a>(
     address: IpAddr,
     adverts: &[&AdvertisementView],
@@ -228,18 +224,12 @@ fn reasons<'a>(
 ) -> BTreeMap<&'static str, Vec<&'a str>> {
     let mut why: BTreeMap<&'static str, Vec<&'a str>> = BTreeMap::new();
     for speaker in index.speakers() {
-        let labels = index.node(&speaker.node);
-        let mut selecting = adverts
-            .iter()
-            .filter(|advert| Selector::any_matches(&advert.node_selectors, labels))
-            .peekable();
         let reason = if !speaker.live {
             "speaker silent"
-        } else if labels.contains_key(EXCLUDE_LABEL) {
-            "labelled out of load balancing"
-        } else if selecting.peek().is_none() {
-            "not selected by the L2Advertisement"
-        } else if !selecting.any(|advert| advert.reaches(speaker, address)) {
+        } else if !adverts
+            .iter()
+            .any(|advert| advert.reaches(speaker, address))
+        {
             "no interface that is up for it"
         } else {
             ""

@@ -77,41 +77,26 @@ fn says_why_nobody_announces() {
 }
 
 #[test]
-fn nodes_are_ruled_out_by_label_and_named_interfaces_need_no_subnet() {
-    let zone = |value: &str| Labels::from([("zone".to_owned(), value.to_owned())]);
-    let in_zone = Selector {
-        requirements: vec![Requirement {
-            key: "zone".into(),
-            operator: Operator::In,
-            values: vec!["a".into()],
-        }],
-    };
+fn interfaces_named_by_the_advertisement_need_no_subnet() {
     let mut world = lan();
     let bare = SpeakerView {
         interfaces: vec![("vlan7".into(), vec![])],
         ..speaker("n1", &[])
     };
     world.index.observe_speaker(&bare);
-    world.index.observe_advertisement(AdvertisementView {
-        node_selectors: vec![in_zone],
+    world.index.observe_advertisement(advert(&[]));
+    world.run();
+    assert_eq!(
+        world.message("web", ConditionKind::Announced),
+        "no node may announce 192.0.2.0; no interface that is up for it: n1"
+    );
+    let named = AdvertisementView {
         interfaces: vec!["vlan7".into()],
         ..advert(&[])
-    });
-    world.index.observe_node("n1".into(), zone("b"));
-    world.run();
-    let message = |world: &World| world.message("web", ConditionKind::Announced).to_owned();
-    assert_eq!(
-        message(&world),
-        "no node may announce 192.0.2.0; not selected by the L2Advertisement: n1"
-    );
-    world.index.observe_node("n1".into(), zone("a"));
+    };
+    world.index.observe_advertisement(named);
     world.run();
     assert_eq!(reason(&world), "Pending");
-    let mut excluded = zone("a");
-    excluded.insert(EXCLUDE_LABEL.into(), String::new());
-    world.index.observe_node("n1".into(), excluded);
-    world.run();
-    assert!(message(&world).contains("labelled out of load balancing: n1"));
 }
 
 #[test]

@@ -53,7 +53,6 @@ pub struct Index {
     leading: bool,
     services: HashMap<ServiceKey, ServiceView>,
     namespaces: HashMap<Arc<str>, Labels>,
-    nodes: HashMap<Arc<str>, Labels>,
     pools: BTreeMap<Arc<str>, PoolView>,
     observed_pools: BTreeMap<Arc<str>, PoolObserved>,
     advertisements: BTreeMap<Arc<str>, AdvertisementView>,
@@ -76,7 +75,6 @@ impl Index {
             leading: false,
             services: HashMap::new(),
             namespaces: HashMap::new(),
-            nodes: HashMap::new(),
             pools: BTreeMap::new(),
             observed_pools: BTreeMap::new(),
             advertisements: BTreeMap::new(),
@@ -166,16 +164,6 @@ impl Index {
     /// Labels of a namespace; none while it is unknown.
     pub fn namespace(&self, name: &str) -> &Labels {
         self.namespaces.get(name).unwrap_or(&NO_LABELS)
-    }
-
-    /// Names of all nodes, in no order.
-    pub fn nodes(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.nodes.keys()
-    }
-
-    /// Labels of a node; none while it is unknown.
-    pub fn node(&self, name: &str) -> &Labels {
-        self.nodes.get(name).unwrap_or(&NO_LABELS)
     }
 
     /// Who holds which address, and the pools.

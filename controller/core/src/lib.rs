@@ -23,7 +23,7 @@ mod status;
 mod world;
 
 pub use allocator::{Allocator, PoolCounts};
-pub use announce::{AdvertisementView, AnnouncedStep, EXCLUDE_LABEL, SpeakerView, plan_announced};
+pub use announce::{AdvertisementView, AnnouncedStep, SpeakerView, plan_announced};
 pub use family::{FAMILIES, FamilyRequest, PerFamily};
 pub use index::{Dirty, Index, Queue, Settings, Standing};
 pub use interval::IntervalSet;

@@ -18,7 +18,6 @@ impl Planner {
             Input::Services(change) => self.observe_services(change),
             Input::Pools(change) => self.observe_pools(change),
             Input::Namespaces(change) => self.observe_namespaces(change),
-            Input::Nodes(change) => self.observe_nodes(change),
             Input::Advertisements(change) => self.observe_advertisements(change),
             Input::Speakers(change) => self.observe_speakers(change),
             Input::Explain(key, answer) => {
@@ -45,27 +44,6 @@ impl Planner {
             }
             Change::One((name, labels)) => index.observe_namespace(name, labels),
             Change::Gone(key) => index.forget_namespace(&key.name),
-        }
-    }
-
-    fn observe_nodes(&mut self, change: Change<(Arc<str>, Labels)>) {
-        let index = &mut self.parts.index;
-        match change {
-            Change::All {
-                views, unreadable, ..
-            } => {
-                let present = names(views.iter().map(|(name, _)| name), &unreadable);
-                let known: Vec<Arc<str>> = index.nodes().cloned().collect();
-                for name in gone(known, &present) {
-                    index.forget_node(&name);
-                }
-                for (name, labels) in views {
-                    index.observe_node(name, labels);
-                }
-                self.synced(5);
-            }
-            Change::One((name, labels)) => index.observe_node(name, labels),
-            Change::Gone(key) => index.forget_node(&key.name),
         }
     }
 

@@ -82,21 +82,6 @@ impl Index {
         self.namespaces.remove(name);
     }
 
-    /// A node's labels.
-    pub fn observe_node(&mut self, name: Arc<str>, labels: Labels) {
-        if self.nodes.get(&name) != Some(&labels) {
-            self.nodes.insert(name, labels);
-            self.mark_unannounced();
-        }
-    }
-
-    /// A node that is gone.
-    pub fn forget_node(&mut self, name: &str) {
-        if self.nodes.remove(name).is_some() {
-            self.mark_unannounced();
-        }
-    }
-
     /// A pool, and what its status says.
     pub fn observe_pool(&mut self, view: PoolView, observed: PoolObserved) {
         self.dirty.pools.insert(view.name.clone());

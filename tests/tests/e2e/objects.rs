@@ -112,3 +112,12 @@ pub(crate) fn pool(name: &str, addresses: &[&str]) -> Value {
         "spec": { "addresses": addresses, "autoAssign": false },
     })
 }
+
+/// An advertisement of one pool from every node.
+pub(crate) fn advertisement(pool: &str) -> Value {
+    json!({
+        "apiVersion": "heraldlb.io/v1alpha1", "kind": "L2Advertisement",
+        "metadata": { "name": pool },
+        "spec": { "addressPools": [pool] },
+    })
+}

@@ -72,7 +72,7 @@ pub(crate) fn condition(object: &Value, kind: &str) -> String {
         )
 }
 
-/// Waits until a condition of an object starts as given, for example `False UnknownPool`, and returns all of it.
+/// Waits until a condition of an object starts as given, for example `False PoolNotFound`, and returns all of it.
 pub(crate) fn wait_condition(
     cluster: &Cluster,
     object: &[&str],
@@ -89,9 +89,21 @@ pub(crate) fn wait_condition(
     })
 }
 
-/// The nodes whose Speaker says that it owns `address`.
+/// The nodes whose Speaker says that it owns `address`. What a dead node said last stays in its Speaker object, so nodes
+/// that are not Ready do not count.
 pub(crate) fn owners(cluster: &Cluster, address: IpAddr) -> Result<Vec<String>> {
-    let speakers = get(cluster, &["speakers"])?;
+    let list = |kind: &str| -> Result<Vec<Value>> {
+        Ok(get(cluster, &[kind])?["items"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default())
+    };
+    let name = |object: &Value| object["metadata"]["name"].as_str().map(str::to_owned);
+    let ready: Vec<String> = list("nodes")?
+        .iter()
+        .filter(|node| condition(node, "Ready").starts_with("True"))
+        .filter_map(name)
+        .collect();
     let owned = |speaker: &Value| {
         let owned = speaker["status"]["owned"]
             .as_array()
@@ -101,11 +113,11 @@ pub(crate) fn owners(cluster: &Cluster, address: IpAddr) -> Result<Vec<String>> 
             .iter()
             .any(|entry| entry["address"].as_str().and_then(|a| a.parse().ok()) == Some(address))
     };
-    let items = speakers["items"].as_array().cloned().unwrap_or_default();
-    Ok(items
+    Ok(list("speakers")?
         .iter()
         .filter(|speaker| owned(speaker))
-        .filter_map(|speaker| Some(speaker["metadata"]["name"].as_str()?.to_owned()))
+        .filter_map(name)
+        .filter(|name| ready.contains(name))
         .collect())
 }
 

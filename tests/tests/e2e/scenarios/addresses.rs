@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use herald_tests::{Cluster, Place, wait_for};
 
 use crate::e2e::ask::{Transport, ask};
-use crate::e2e::objects::{Service, echo, pool};
+use crate::e2e::objects::{Service, advertisement, echo, pool};
 use crate::e2e::observe::{
     SOON, addresses, answering_macs, current_addresses, get, owners, ruleset, wait_condition,
 };
@@ -88,7 +88,8 @@ pub(crate) fn bad_input(cluster: &Cluster, namespace: &str) -> Result<()> {
             .load_balancer()
             .single_stack()
     };
-    let (reversed, overlapping, tiny) = ("reversed", "overlapping", "tiny");
+    // Of two pools made in the same second the one with the lesser name counts as the older.
+    let (reversed, overlapping, tiny) = ("reversed", "overlapping", "a-tiny");
     apply(
         cluster,
         &[
@@ -137,8 +138,8 @@ pub(crate) fn bad_input(cluster: &Cluster, namespace: &str) -> Result<()> {
     )?;
     ensure!(said.contains(tiny), "{said}");
     for (name, reason, names) in [
-        ("no-room", "False NoAddressLeft", tiny),
-        ("no-pool", "False UnknownPool", "nowhere"),
+        ("no-room", "False PoolExhausted", tiny),
+        ("no-pool", "False PoolNotFound", "nowhere"),
         ("taken", "False AddressTaken", "one"),
         ("nonsense", "False InvalidRequest", "ten dot one"),
         ("outside", "False AddressNotInPool", "192.0.2.1"),
@@ -178,6 +179,7 @@ pub(crate) fn stable(cluster: &Cluster, namespace: &str) -> Result<()> {
         cluster,
         &[
             pool("shrinking", &["10.77.0.60-10.77.0.63"]),
+            advertisement("shrinking"),
             echo(namespace, "web", 1),
         ],
     )?;
@@ -263,5 +265,7 @@ pub(crate) fn stable(cluster: &Cluster, namespace: &str) -> Result<()> {
         } else {
             Ok(Some(()))
         }
-    })
+    })?;
+    cluster.kubectl(&["delete", "l2advertisement", "shrinking"])?;
+    Ok(())
 }

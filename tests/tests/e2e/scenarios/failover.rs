@@ -32,7 +32,7 @@ pub(crate) fn one_answer(cluster: &Cluster, namespace: &str) -> Result<()> {
     );
     answered(cluster, address, SOON)?;
 
-    cluster.link(number(&first)?, false)?;
+    let cable = PulledCable::pull(cluster, &first)?;
     let begun = Instant::now();
     let second = wait_for(&format!("{address} to leave {first}"), NODE_LOSS, || {
         let now = owner(cluster, address)?;
@@ -43,7 +43,7 @@ pub(crate) fn one_answer(cluster: &Cluster, namespace: &str) -> Result<()> {
         "cable of {first} pulled: {second} answers after {} ms (Kubernetes gives a node up after 10 s here)",
         begun.elapsed().as_millis()
     );
-    cluster.link(number(&first)?, true)?;
+    drop(cable);
     wait_for(&format!("{first} to be Ready again"), NODE_LOSS, || {
         let object = get(cluster, &["node", &first])?;
         Ok(crate::e2e::observe::condition(&object, "Ready")
@@ -72,6 +72,25 @@ pub(crate) fn one_answer(cluster: &Cluster, namespace: &str) -> Result<()> {
         lines.join("\n")
     );
     Ok(())
+}
+
+/// A node's LAN cable, out while this lives, whatever the scenario does.
+struct PulledCable<'a>(&'a Cluster, usize);
+
+impl<'a> PulledCable<'a> {
+    fn pull(cluster: &'a Cluster, node: &str) -> Result<Self> {
+        let cable = Self(cluster, number(node)?);
+        cluster.link(cable.1, false)?;
+        Ok(cable)
+    }
+}
+
+impl Drop for PulledCable<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.link(self.1, true) {
+            eprintln!("the cable of n{} stays out: {error:#}", self.1);
+        }
+    }
 }
 
 /// Who answered, in turns: consecutive answers of one hardware address are one turn. An error if one question had answers of

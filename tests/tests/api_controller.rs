@@ -459,7 +459,7 @@ fn killed_in_the_middle_of_200(bench: &Bench, objects: &Objects<'_>) -> Result<(
         many["metadata"]["annotations"] = json!({ "heraldlb.io/address-pool": "big" });
         many
     });
-    objects.apply_all(many.collect())?;
+    objects.apply_all(&many.collect::<Vec<_>>())?;
     let mut known: BTreeMap<String, String> = BTreeMap::new();
     let mut partial = 0;
     for kill_after in [5.0, 40.0, 60.0] {

@@ -58,7 +58,7 @@ impl<'a> Objects<'a> {
             .map(drop)
     }
 
-    pub(crate) fn apply_all(&self, objects: Vec<Value>) -> Result<()> {
+    pub(crate) fn apply_all(&self, objects: &[Value]) -> Result<()> {
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
         self.kubectl
             .run_with(&["create", "-f", "-"], &list)

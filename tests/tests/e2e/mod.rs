@@ -63,11 +63,17 @@ fn up(mode: ServiceProxy) -> Result<Cluster> {
     Ok(cluster)
 }
 
-/// The image archives that `cargo xtask test` has built.
+/// The image archives: of the folder that HERALD_IMAGES names (`cargo xtask test` does), else of the one that
+/// `cargo xtask image` fills.
 fn images() -> Result<Vec<PathBuf>> {
-    let folder = std::env::var("HERALD_IMAGES")
-        .context("HERALD_IMAGES names no folder of image archives: `cargo xtask image` makes one, `cargo xtask test` sets it")?;
-    let entries = std::fs::read_dir(&folder).with_context(|| format!("read {folder}"))?;
+    let folder = std::env::var_os("HERALD_IMAGES")
+        .map_or_else(|| repository().join("target/image/image"), PathBuf::from);
+    let entries = std::fs::read_dir(&folder).with_context(|| {
+        format!(
+            "no images in {}: `cargo xtask image` makes them",
+            folder.display()
+        )
+    })?;
     let paths = entries
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<Vec<_>>>()?;

@@ -172,11 +172,11 @@ fn modes_choose_the_frontends() {
         let forwarding = forward(&key(), &snapshot, &config);
         forwarding.frontends.iter().map(|f| f.role).collect()
     };
-    use Role::{ClusterIp, LoadBalancer, NodePort};
-    assert_eq!(roles(ServiceProxy::External), [LoadBalancer, NodePort]);
+    let external = [Role::LoadBalancer, Role::NodePort];
+    assert_eq!(roles(ServiceProxy::External), external);
     assert_eq!(
         roles(ServiceProxy::All),
-        [ClusterIp, LoadBalancer, NodePort]
+        [Role::ClusterIp, Role::LoadBalancer, Role::NodePort]
     );
     assert_eq!(roles(ServiceProxy::Off), []);
 }

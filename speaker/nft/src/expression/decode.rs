@@ -178,9 +178,11 @@ fn decode_data(name: &str, data: Attributes<'_>) -> Option<Expression> {
         }
         "counter" => {
             let p = Parts::of(data, &[1, 2, 3])?;
+            // In the definition of a set there are no numbers yet.
+            let number = |kind| p.0.get(kind).map_or(Some(0), |a| a.u64());
             Expression::Counter(Counter {
-                bytes: p.0.get(1)?.u64()?,
-                packets: p.0.get(2)?.u64()?,
+                bytes: number(1)?,
+                packets: number(2)?,
             })
         }
         _ => return None,

@@ -212,7 +212,7 @@ fn check(before: &Verdicts, after: &Kernel) {
             assert!(
                 now.contains_key(&(*family, map, key.clone())),
                 "{map} {key:?}"
-            )
+            );
         };
         if let Some(pick) = Pick::parse(chain) {
             picked(after, *family, key, pick);

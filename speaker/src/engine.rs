@@ -20,7 +20,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use herald_core::ServiceKey;
 use herald_speaker_core::{
@@ -99,7 +99,14 @@ pub struct Engine {
     written: u64,
     published: Option<Facts>,
     differences: u64,
+    /// Counts renewals asked for out of turn.
+    renewal: u64,
+    renewal_told: u64,
+    renewal_asked: Option<Instant>,
 }
+
+/// Between two renewals out of turn.
+const ASK_EVERY: Duration = Duration::from_secs(2);
 
 /// What must be planned again.
 #[derive(Debug, Default)]
@@ -164,6 +171,9 @@ impl Engine {
             written: 0,
             published: None,
             differences: 0,
+            renewal: 0,
+            renewal_told: 0,
+            renewal_asked: None,
         }
     }
 
@@ -384,7 +394,13 @@ impl Engine {
 
     /// Brings the snapshot's speakers in line with what was seen of them and with the time.
     fn refresh_speakers(&mut self, now: Instant) {
-        self.peers.refresh(now);
+        let asked = self.renewal_asked;
+        if self.peers.wants_sight(now) && asked.is_none_or(|at| now.duration_since(at) > ASK_EVERY)
+        {
+            self.renewal_asked = Some(now);
+            self.renewal += 1;
+            self.dirty.report = true;
+        }
         let mut views: BTreeMap<Arc<str>, SpeakerView> = self
             .peers
             .others()
@@ -406,7 +422,7 @@ impl Engine {
         }
         let own = SpeakerView {
             node: self.snapshot.node.clone(),
-            live: !self.leave && self.unavailable.is_none() && self.peers.own_live(now),
+            live: !self.leave && self.unavailable.is_none() && self.peers.own_live(),
             // Our own links as they are, not as the API server last heard.
             interfaces: published_interfaces(&self.snapshot),
         };

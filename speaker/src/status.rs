@@ -80,18 +80,21 @@ impl Writer {
     pub(crate) async fn run(mut self, mut reports: watch::Receiver<Option<Arc<Report>>>) {
         let mut renew_at = tokio::time::Instant::now();
         let mut written = None;
+        let mut renewal = 0;
         let mut pause = FIRST_PAUSE;
         loop {
             let report = reports.borrow_and_update().clone();
             let attempt = match &report {
                 None => Ok(()),
                 Some(report) => {
-                    let renew = tokio::time::Instant::now() >= renew_at;
+                    let due = tokio::time::Instant::now() >= renew_at;
+                    let renew = due || report.renewal != renewal;
                     let content = (report.version, report.figures.clone());
                     let changed = written.as_ref() != Some(&content);
                     let attempt = self.write(report, changed, renew).await;
                     if attempt.is_ok() {
                         written = Some(content);
+                        renewal = report.renewal;
                         if renew {
                             renew_at = tokio::time::Instant::now() + RENEW_EVERY;
                         }

@@ -19,14 +19,16 @@ impl Engine {
         }
         self.dirty.report = false;
         let facts = self.facts();
+        let renew = std::mem::replace(&mut self.renewal_told, self.renewal) != self.renewal;
         if self.published.as_ref() != Some(&facts) {
             self.version += 1;
-        } else if !refresh {
+        } else if !refresh && !renew {
             return None;
         }
         self.published = Some(facts.clone());
         Some(Report {
             version: self.version,
+            renewal: self.renewal,
             node_uid: self.own_uid.clone(),
             facts,
             figures: Figures {

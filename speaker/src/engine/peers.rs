@@ -1,8 +1,9 @@
 //! Which speakers live, by this observer's monotonic clock.
 //!
-//! A speaker is live while its renewal has *changed* within [`LIVE_FOR`]. Time counts only while this speaker can see
-//! renewals at all: without the API server nobody's renewal changes, and nobody may conclude that all others are dead
-//! (I5). The proof of sight is any renewal, this speaker's own included, within [`SIGHT`].
+//! A speaker is live while its renewal has *changed* within [`LIVE_FOR`]. Time counts only as far as this speaker has
+//! *sight*: up to the last renewal of anyone, its own included, that it saw arrive. Without the API server nobody's
+//! renewal changes, and nobody may conclude that all others are dead (I5); a gap of more than [`SIGHT`] counts for
+//! nothing. Where time without sight is all that is missing for a verdict, sight is asked for: one renewal of our own.
 //!
 //! The same renewals are asked when the control plane says that it has not heard from a node (condition Ready is Unknown).
 //! After an outage of the API server it says so of every node, and no address may be withdrawn for that; of a node
@@ -19,31 +20,27 @@ use super::SpeakerSeen;
 
 /// A speaker not renewed for this long is not live.
 pub(super) const LIVE_FOR: Duration = Duration::from_secs(30);
+/// A speaker renewed within this time shows that its node lives, although the control plane has not heard from it.
+pub(super) const HEARD_FOR: Duration = Duration::from_secs(16);
 /// A speaker whose own renewals have not come back for this long, while others' have, does not own anything.
 pub(super) const OWN_LIVE_FOR: Duration = Duration::from_secs(25);
-/// A speaker renewed within this time shows that its node lives, although the control plane has not heard from it.
-pub(super) const HEARD_FOR: Duration = Duration::from_secs(12);
-/// Without any renewal for this long the observer is blind. Renewals are 10 s apart.
+/// Renewals are 10 s apart; a longer gap than this means that the observer was blind. Less than [`HEARD_FOR`].
 pub(super) const SIGHT: Duration = Duration::from_secs(15);
+/// Sight older than this may be asked for.
+const STALE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Peers {
     own: Arc<str>,
     seen: BTreeMap<Arc<str>, Peer>,
-    /// When any speaker's renewal was last seen to change; at start: the start.
+    /// When anyone's renewal was last seen to change; at start: the start.
     sight: Instant,
-    /// When this speaker's own renewal was last seen to change.
-    own_echo: Instant,
-    /// When another speaker's renewal was last seen to change.
-    other_echo: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Peer {
     seen: SpeakerSeen,
     changed: Instant,
-    live: bool,
-    heard: bool,
 }
 
 impl Peers {
@@ -52,80 +49,68 @@ impl Peers {
             own,
             seen: BTreeMap::new(),
             sight: now,
-            own_echo: now,
-            other_echo: None,
         }
     }
 
     /// A Speaker object as it is now. One seen for the first time counts as just renewed.
     pub(super) fn set(&mut self, seen: SpeakerSeen, now: Instant) {
         let known = self.seen.get(&seen.node);
-        let renewed = known.is_none_or(|peer| peer.seen.renewed != seen.renewed);
-        let changed = known.map_or(now, |peer| peer.changed);
-        let known_heard = known.is_some_and(|peer| peer.heard);
-        if renewed && known.is_some() {
+        let renewed = known.is_some_and(|peer| peer.seen.renewed != seen.renewed);
+        let mut changed = known.map_or(now, |peer| peer.changed);
+        if renewed {
             if now.duration_since(self.sight) > SIGHT {
-                // Sight is back: the time without it says nothing about anyone.
                 for peer in self.seen.values_mut() {
                     peer.changed = now;
-                    peer.heard = true;
                 }
             }
             self.sight = now;
-            if seen.node == self.own {
-                self.own_echo = now;
-            } else {
-                self.other_echo = Some(now);
-            }
+            changed = now;
         }
-        let heard = renewed || known_heard;
-        let peer = Peer {
-            changed: if renewed { now } else { changed },
-            live: seen.willing,
-            heard,
-            seen,
-        };
-        self.seen.insert(peer.seen.node.clone(), peer);
+        let node = seen.node.clone();
+        self.seen.insert(node, Peer { seen, changed });
     }
 
     pub(super) fn remove(&mut self, node: &Arc<str>) {
         self.seen.remove(node);
     }
 
-    /// Lets time count, where it does.
-    pub(super) fn refresh(&mut self, now: Instant) {
-        let blind = now.duration_since(self.sight) > SIGHT;
-        for peer in self.seen.values_mut() {
-            let expired = now.duration_since(peer.changed) > LIVE_FOR;
-            let held = blind && peer.live;
-            peer.live = peer.seen.willing && (!expired || held);
-            let silent = now.duration_since(peer.changed) > HEARD_FOR;
-            peer.heard = !silent || blind && peer.heard;
-        }
+    /// For how long, as far as can be seen, a speaker has not been renewed.
+    fn silence(&self, peer: &Peer) -> Duration {
+        self.sight.saturating_duration_since(peer.changed)
     }
 
     /// Whether this speaker may own addresses as far as its own renewals tell.
-    pub(super) fn own_live(&self, now: Instant) -> bool {
-        let refused = now.duration_since(self.own_echo) > OWN_LIVE_FOR;
-        let others_seen = self
-            .other_echo
-            .is_some_and(|at| now.duration_since(at) <= SIGHT);
-        !(refused && others_seen)
+    pub(super) fn own_live(&self) -> bool {
+        let own = self.seen.get(&self.own);
+        own.is_none_or(|own| self.silence(own) <= OWN_LIVE_FOR)
     }
 
     /// Whether the speaker of `node` has been heard of lately.
     pub(super) fn heard(&self, node: &Arc<str>) -> bool {
-        self.seen.get(node).is_some_and(|peer| peer.heard)
+        let peer = self.seen.get(node);
+        peer.is_some_and(|peer| self.silence(peer) <= HEARD_FOR)
     }
 
     /// Every speaker but this one, with whether it is live.
     pub(super) fn others(&self) -> impl Iterator<Item = (&SpeakerSeen, bool)> {
-        let own = &self.own;
-        let others = self
-            .seen
-            .values()
-            .filter(move |peer| peer.seen.node != *own);
-        others.map(|peer| (&peer.seen, peer.live))
+        let others = self.seen.values().filter(|peer| peer.seen.node != self.own);
+        others.map(|peer| {
+            let live = peer.seen.willing && self.silence(peer) <= LIVE_FOR;
+            (&peer.seen, live)
+        })
+    }
+
+    /// Whether a renewal of our own, seen to arrive, would decide that another speaker is gone.
+    pub(super) fn wants_sight(&self, now: Instant) -> bool {
+        let stale = now.duration_since(self.sight);
+        if stale <= STALE || stale > SIGHT {
+            return false;
+        }
+        self.seen.values().any(|peer| {
+            [HEARD_FOR, LIVE_FOR].into_iter().any(|limit| {
+                now.duration_since(peer.changed) > limit && self.silence(peer) <= limit
+            })
+        })
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
@@ -156,92 +141,81 @@ mod tests {
         }
     }
 
-    fn live(peers: &mut Peers, now: Instant) -> Vec<String> {
-        peers.refresh(now);
+    fn live(peers: &Peers) -> Vec<String> {
         let live = peers.others().filter(|(_, live)| *live);
         live.map(|(seen, _)| seen.node.to_string()).collect()
     }
 
-    #[test]
-    fn a_speaker_that_is_not_renewed_for_30_s_is_not_live() {
-        let mut clock = Clock(Instant::now());
+    fn pair() -> (Clock, Peers) {
+        let clock = Clock(Instant::now());
         let mut peers = Peers::new("n1".into(), clock.0);
         peers.set(seen("n1", 0), clock.0);
         peers.set(seen("n2", 0), clock.0);
+        (clock, peers)
+    }
+
+    #[test]
+    fn a_speaker_that_is_not_renewed_for_30_s_is_not_live() {
+        let (mut clock, mut peers) = pair();
         for renewal in 1..=3 {
-            assert_eq!(live(&mut peers, clock.0), ["n2"]);
-            let now = clock.pass(10);
-            peers.set(seen("n1", renewal), now);
+            assert_eq!(live(&peers), ["n2"]);
+            peers.set(seen("n1", renewal), clock.pass(10));
         }
-        let now = clock.pass(1);
-        assert!(live(&mut peers, now).is_empty());
+        assert_eq!(live(&peers), ["n2"]);
+        assert!(!peers.wants_sight(clock.0));
+        assert!(peers.wants_sight(clock.pass(2)));
+        peers.set(seen("n1", 4), clock.0);
+        assert!(live(&peers).is_empty());
+        assert!(!peers.wants_sight(clock.pass(2)));
         peers.set(seen("n2", 1), clock.0);
-        assert_eq!(live(&mut peers, clock.0), ["n2"]);
+        assert_eq!(live(&peers), ["n2"]);
     }
 
     #[test]
     fn without_the_api_server_nobody_is_declared_dead() {
-        let mut clock = Clock(Instant::now());
-        let mut peers = Peers::new("n1".into(), clock.0);
-        peers.set(seen("n1", 0), clock.0);
-        peers.set(seen("n2", 0), clock.0);
-        for _ in 0..100 {
-            let now = clock.pass(10);
-            assert_eq!(live(&mut peers, now), ["n2"]);
-            assert!(peers.own_live(now));
+        let (mut clock, mut peers) = pair();
+        peers.set(seen("n1", 1), clock.pass(5));
+        for second in 1..600 {
+            clock.pass(1);
+            assert_eq!(live(&peers), ["n2"]);
+            assert!(peers.own_live() && peers.heard(&"n2".into()));
+            assert!(second <= 15 || !peers.wants_sight(clock.0), "{second}");
         }
-        // It is back. n2 has its 30 s again, by our renewals alone.
-        peers.set(seen("n1", 1), clock.0);
-        assert_eq!(live(&mut peers, clock.0), ["n2"]);
-        for renewal in 2..=4 {
-            let now = clock.pass(10);
-            peers.set(seen("n1", renewal), now);
+        // It is back. Everyone has the whole time again.
+        peers.set(seen("n1", 2), clock.0);
+        for renewal in 3..=5 {
+            assert_eq!(live(&peers), ["n2"]);
+            peers.set(seen("n1", renewal), clock.pass(10));
         }
-        assert_eq!(live(&mut peers, clock.0), ["n2"]);
-        let now = clock.pass(1);
-        assert!(live(&mut peers, now).is_empty());
+        assert_eq!(live(&peers), ["n2"]);
+        peers.set(seen("n1", 6), clock.pass(1));
+        assert!(live(&peers).is_empty());
     }
 
     #[test]
     fn a_speaker_whose_own_renewals_are_refused_gives_up_before_the_others_take_over() {
-        let mut clock = Clock(Instant::now());
-        let mut peers = Peers::new("n1".into(), clock.0);
-        peers.set(seen("n1", 0), clock.0);
-        peers.set(seen("n2", 0), clock.0);
-        let mut given_up = None;
-        for second in 1..=40 {
-            let now = clock.pass(1);
-            if second % 10 == 0 {
-                peers.set(seen("n2", second), now);
-            }
-            if given_up.is_none() && !peers.own_live(now) {
-                given_up = Some(second);
-            }
+        let (mut clock, mut peers) = pair();
+        for renewal in 1..=2 {
+            peers.set(seen("n2", renewal), clock.pass(10));
+            assert!(peers.own_live());
         }
-        assert_eq!(given_up, Some(26));
+        peers.set(seen("n2", 3), clock.pass(6));
+        assert!(!peers.own_live());
+        peers.set(seen("n1", 1), clock.pass(1));
+        assert!(peers.own_live());
     }
 
     #[test]
     fn a_node_is_heard_of_by_its_speakers_renewals() {
-        let mut clock = Clock(Instant::now());
-        let (mut peers, gone) = (Peers::new("n1".into(), clock.0), "n2".into());
-        peers.set(seen("n1", 0), clock.0);
-        peers.set(seen("n2", 0), clock.0);
+        let (mut clock, mut peers) = pair();
+        let gone: Arc<str> = "n2".into();
         peers.set(seen("n1", 1), clock.pass(10));
-        peers.refresh(clock.pass(2));
-        assert!(peers.heard(&gone));
-        peers.refresh(clock.pass(1));
+        assert!(!peers.wants_sight(clock.pass(6)) && peers.heard(&gone));
+        assert!(peers.wants_sight(clock.pass(1)) && peers.heard(&gone));
+        peers.set(seen("n1", 2), clock.0);
         assert!(!peers.heard(&gone) && peers.heard(&"n1".into()));
-        // Blind: nobody is heard of any less.
-        peers.set(seen("n2", 1), clock.pass(1));
-        peers.refresh(clock.pass(600));
-        assert!(peers.heard(&gone) && peers.heard(&"n1".into()));
-        // Sight is back with one renewal: everyone has the whole time again.
-        peers.set(seen("n1", 2), clock.pass(1));
-        peers.refresh(clock.pass(12));
+        peers.set(seen("n2", 1), clock.0);
         assert!(peers.heard(&gone));
-        peers.refresh(clock.pass(1));
-        assert!(!peers.heard(&gone));
     }
 
     #[test]
@@ -251,6 +225,6 @@ mod tests {
         let mut draining = seen("n2", 0);
         draining.willing = false;
         peers.set(draining, now);
-        assert!(live(&mut peers, now).is_empty());
+        assert!(live(&peers).is_empty());
     }
 }

@@ -12,6 +12,8 @@ use herald_speaker_core::{Interface, Mac};
 pub struct Report {
     /// Counts up with every change; comes back in [`Observation::Written`](super::Observation::Written).
     pub version: u64,
+    /// Counts up when the speaker is to be renewed at once.
+    pub renewal: u64,
     /// `metadata.uid` of our Node, the owner of the object.
     pub node_uid: String,
     /// What is published at once when it changes.

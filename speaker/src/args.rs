@@ -169,6 +169,22 @@ mod tests {
     }
 
     #[test]
+    fn every_flag_is_on_the_reference_page() {
+        let page = include_str!("../../docs/reference/speaker-flags.md");
+        let command = <Args as clap::CommandFactory>::command();
+        let flags: Vec<_> = command.get_arguments().collect();
+        assert!(flags.len() > 10);
+        for flag in flags {
+            let name = flag.get_long().unwrap();
+            assert!(page.contains(&format!("| `--{name}` |")), "--{name}");
+            if let Some(env) = flag.get_env() {
+                let env = format!("| `{}` |", env.display());
+                assert!(page.contains(&env), "{env}");
+            }
+        }
+    }
+
+    #[test]
     fn lists_are_separated_by_commas() {
         let args = parse(&[
             "--apiserver",

@@ -61,6 +61,7 @@ pub enum Step {
 
 /// See the module.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Engine {
     config: ForwardConfig,
     snapshot: Snapshot,
@@ -110,6 +111,10 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 
 /// What must be planned again.
 #[derive(Debug, Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each marks a part of its own"
+)]
 struct Dirty {
     owners: HashSet<ServiceKey>,
     forwards: HashSet<ServiceKey>,

@@ -167,7 +167,11 @@ impl Metrics {
         set(&self.services, snapshot.services.len());
         set(
             &self.endpoint_slices,
-            snapshot.slices.values().map(|s| s.len()).sum(),
+            snapshot
+                .slices
+                .values()
+                .map(BTreeMap::len)
+                .sum(),
         );
         set(&self.nodes, snapshot.nodes.len());
         set(

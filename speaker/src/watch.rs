@@ -110,7 +110,7 @@ where
 /// Up to a quarter less, so that the speakers of many nodes do not come back at one time.
 fn jittered(pause: Duration) -> Duration {
     let random = u32::try_from(RandomState::new().hash_one(0) % 256).unwrap_or(0);
-    pause - pause / 1024 * random
+    pause.saturating_sub(pause / 1024 * random)
 }
 
 /// An error with its causes, in one line.

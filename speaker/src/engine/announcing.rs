@@ -123,7 +123,7 @@ impl Announcing {
             .iter()
             .map(|a| (*a, BTreeSet::new()))
             .collect();
-        for (address, links) in owned.iter_mut() {
+        for (address, links) in &mut owned {
             links.extend(self.targets.get(address).into_iter().flatten());
         }
         for (claim, (state, _)) in &self.states {

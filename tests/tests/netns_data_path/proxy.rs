@@ -19,7 +19,8 @@ use herald_tests::Netns;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
-use super::net::SERVER_PORT;
+use crate::lab;
+use crate::net::SERVER_PORT;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -82,11 +83,11 @@ pub(crate) fn endpoint(address: IpAddr, node: &str) -> EndpointView {
 
 /// The lab's pods as endpoints.
 pub(crate) fn near() -> Vec<EndpointView> {
-    super::near().map(|a| endpoint(a, "n1")).to_vec()
+    lab::near().map(|a| endpoint(a, "n1")).to_vec()
 }
 
 pub(crate) fn far() -> Vec<EndpointView> {
-    super::far().map(|a| endpoint(a, "n2")).to_vec()
+    lab::far().map(|a| endpoint(a, "n2")).to_vec()
 }
 
 fn config(mode: ServiceProxy) -> ForwardConfig {
@@ -104,7 +105,7 @@ fn snapshot() -> Result<Snapshot> {
         labels: Labels::default(),
         ready: true,
         excluded: false,
-        addresses: super::node().to_vec(),
+        addresses: lab::node().to_vec(),
         pod_cidrs: vec!["10.244.1.0/24".parse()?, "fd00:244:1::/64".parse()?],
     };
     Ok(Snapshot {

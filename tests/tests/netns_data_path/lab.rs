@@ -5,15 +5,14 @@
 //!                                     10.244.2.1 ── far  10.244.2.12  (pod of another node)
 //! ```
 
-pub(crate) mod net;
-pub(crate) mod proxy;
-
 use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
 use herald_tests::Netns;
 use herald_tests::link::{End, cable};
 use tracing_subscriber::EnvFilter;
+
+use crate::net::serve;
 
 /// The namespaces.
 pub(crate) struct Lab {
@@ -24,8 +23,12 @@ pub(crate) struct Lab {
 }
 
 /// Both families' form of an address of the lab.
+#[expect(clippy::panic, reason = "only literals of these tests come here")]
 pub(crate) fn both(four: &str, six: &str) -> [IpAddr; 2] {
-    [four.parse().expect("IPv4"), six.parse().expect("IPv6")]
+    [four, six].map(|address| match address.parse() {
+        Ok(address) => address,
+        Err(error) => panic!("{address}: {error}"),
+    })
 }
 
 pub(crate) fn client() -> [IpAddr; 2] {
@@ -81,8 +84,8 @@ impl Lab {
     /// With a server called `near` in the one pod and `far` in the other.
     pub(crate) fn with_servers(label: &str) -> Result<Self> {
         let lab = Self::new(label)?;
-        net::serve(&lab.near, "near")?;
-        net::serve(&lab.far, "far")?;
+        serve(&lab.near, "near")?;
+        serve(&lab.far, "far")?;
         Ok(lab)
     }
 
@@ -143,6 +146,16 @@ impl Lab {
             }
         }
         Ok(elements)
+    }
+}
+
+/// Whatever a scenario wrote, `nft` must be able to list it.
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let listed = self.listing().map(drop);
+            assert!(listed.is_ok(), "{listed:?}");
+        }
     }
 }
 

@@ -167,11 +167,7 @@ impl Metrics {
         set(&self.services, snapshot.services.len());
         set(
             &self.endpoint_slices,
-            snapshot
-                .slices
-                .values()
-                .map(BTreeMap::len)
-                .sum(),
+            snapshot.slices.values().map(BTreeMap::len).sum(),
         );
         set(&self.nodes, snapshot.nodes.len());
         set(

@@ -8,8 +8,6 @@ use std::ptr::from_ref;
 
 /// Dumps come in datagrams of at most this size when the reader has room for it.
 const DATAGRAM: usize = 256 << 10;
-/// How long a dump may stall before it is given up.
-const RECEIVE_SECONDS: libc::time_t = 10;
 
 /// An open `NETLINK_NETFILTER` socket, connected to the kernel.
 #[derive(Debug)]
@@ -46,8 +44,9 @@ impl Netlink {
         }
         netlink.set(libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, &1)?;
         netlink.set(libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, &1)?;
+        // A dump that stalls for longer is given up.
         let timeout = libc::timeval {
-            tv_sec: RECEIVE_SECONDS,
+            tv_sec: 10,
             tv_usec: 0,
         };
         netlink.set(libc::SOL_SOCKET, libc::SO_RCVTIMEO, &timeout)?;

@@ -28,8 +28,8 @@ struct Settings {
     rp_filter: BTreeMap<String, u32>,
 }
 
-/// Mends what can be mended and returns what stands in the way, each with its remedy. Only links with an address of
-/// their own matter: the host ends of pods' links have none.
+/// Mends what can be mended and returns what stands in the way, each with its remedy. Only links that own a
+/// subnet matter: the host ends of pods' links own none, and stay as strict as they are.
 pub(crate) async fn check(links: &BTreeMap<u32, LinkView>) -> Vec<String> {
     let links = &lan(links);
     let mut settings = read(links);
@@ -91,9 +91,10 @@ fn strict(settings: &Settings, name: &str) -> bool {
 }
 
 fn lan(links: &BTreeMap<u32, LinkView>) -> BTreeMap<u32, LinkView> {
+    let subnet = |net: &IpNet| !link_local(net.addr()) && net.prefix_len() < net.max_prefix_len();
     let kept = links
         .iter()
-        .filter(|(_, link)| link.addresses.iter().any(|net| !link_local(net.addr())));
+        .filter(|(_, link)| link.addresses.iter().any(subnet));
     kept.map(|(index, link)| (*index, link.clone())).collect()
 }
 
@@ -177,6 +178,12 @@ mod tests {
             rp_filter_all: all,
             rp_filter: BTreeMap::from([("eth0".to_owned(), own)]),
         }
+    }
+
+    #[test]
+    fn the_host_end_of_a_pods_link_is_left_alone() {
+        assert_eq!(lan(&links(&["10.244.1.1/32", "fe80::1/64"])).len(), 0);
+        assert_eq!(lan(&links(&["10.244.1.1/32", "192.0.2.1/24"])).len(), 1);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use herald_core::{IpFamily, ServiceKey};
+use ipnet::IpNet;
 
 use crate::eligible::{Ineligible, advertisements, evaluate, local_nodes};
 use crate::{Interface, LinkView, ServiceKind, Snapshot, elect};
@@ -160,8 +161,9 @@ pub fn own_targets<'a>(
     targets
 }
 
-/// The links to publish in this node's Speaker object: those with an address that is not link-local, and those that an
-/// L2Advertisement names. The host ends of pods' links usually have link-local addresses at most.
+/// The links to publish in this node's Speaker object: those that own a subnet which is not link-local, and those that an
+/// L2Advertisement names. The host ends of pods' links usually have link-local or host addresses (/32, /128) at most; with
+/// them every pod's start would change the object.
 pub fn published_interfaces(snapshot: &Snapshot) -> Vec<Interface> {
     let named: BTreeSet<&str> = snapshot
         .advertisements
@@ -169,7 +171,9 @@ pub fn published_interfaces(snapshot: &Snapshot) -> Vec<Interface> {
         .flat_map(|advert| advert.interfaces.iter().map(String::as_str))
         .collect();
     let wanted = |link: &&LinkView| {
-        named.contains(&*link.name) || link.addresses.iter().any(|net| !link_local(net.addr()))
+        let subnet =
+            |net: &IpNet| !link_local(net.addr()) && net.prefix_len() < net.max_prefix_len();
+        named.contains(&*link.name) || link.addresses.iter().any(subnet)
     };
     let publish = |link: &LinkView| Interface {
         name: link.name.clone(),

@@ -269,6 +269,9 @@ fn own_targets_are_the_links_of_owned_addresses() {
         .insert(2, link(2, "lan", &["192.0.2.1/24", "fe80::1/64"]));
     snapshot.links.insert(3, link(3, "cali1", &["fe80::2/64"]));
     snapshot.links.insert(4, link(4, "bare", &[]));
+    snapshot
+        .links
+        .insert(5, link(5, "veth1", &["10.244.1.1/32", "2001:db8:9::1/128"]));
     let owners = ownership(&key(), &snapshot);
     let mut addresses = 0;
     for node in ["n1", "n2", "n3"] {

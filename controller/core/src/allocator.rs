@@ -66,7 +66,10 @@ impl Allocator {
         pools.sort_by(|a, b| a.view.name.cmp(&b.view.name));
         let mut by_age: Vec<usize> = (0..pools.len()).collect();
         by_age.sort_by(|&a, &b| {
-            let age = |i: usize| (pools[i].view.created, &pools[i].view.name);
+            let age = |i: usize| {
+                let view = &pools[i].view;
+                (view.created, !view.ready, &view.name)
+            };
             age(a).cmp(&age(b))
         });
         let mut claiming: Vec<usize> = Vec::new();

@@ -112,6 +112,21 @@ fn equal_ages_are_ordered_by_name() {
 }
 
 #[test]
+fn of_two_pools_of_one_second_the_one_that_works_already_stays() {
+    let working = PoolView {
+        ready: true,
+        ..pool("z-working", 1, &["192.0.2.0/30"])
+    };
+    let mut a = allocator([working.clone()]);
+    a.set_pools([working, pool("a-new", 1, &["192.0.2.0/30"])]);
+    assert_eq!(a.readiness("z-working"), Some(&Readiness::Valid));
+    assert!(matches!(
+        a.readiness("a-new"),
+        Some(Readiness::Overlap { .. })
+    ));
+}
+
+#[test]
 fn a_pool_being_deleted_yields_its_range_to_its_successor() {
     let leaving = PoolView {
         deleting: true,
@@ -171,14 +186,16 @@ fn any_pools() -> impl Strategy<Value = Vec<PoolView>> {
             (
                 any::<bool>(),
                 any::<bool>(),
+                any::<bool>(),
                 prop::bool::weighted(0.15),
                 prop::bool::weighted(0.15),
             )
-                .prop_map(move |(avoid_buggy, holed, disabled, deleting)| {
+                .prop_map(move |(ready, avoid_buggy, holed, disabled, deleting)| {
                     let text =
                         |(a, b): (u8, u8)| format!("{}-{}", address(a.min(b)), address(a.max(b)));
                     PoolView {
                         created,
+                        ready,
                         addresses: spans.iter().copied().map(text).collect(),
                         exclude: if holed { vec![text(hole)] } else { vec![] },
                         avoid_buggy,
@@ -229,7 +246,7 @@ impl Model {
     /// Names of the pools that claim their space, oldest first.
     fn claiming(&self) -> Vec<&PoolView> {
         let mut by_age: Vec<&PoolView> = self.pools.iter().filter(|p| !p.deleting).collect();
-        by_age.sort_by_key(|p| (p.created, p.name.clone()));
+        by_age.sort_by_key(|p| (p.created, !p.ready, p.name.clone()));
         let mut claiming: Vec<&PoolView> = Vec::new();
         for pool in by_age {
             if claiming
@@ -248,7 +265,7 @@ impl Model {
             .into_iter()
             .find(|p| Self::space(p).contains(&a));
         let mut by_age: Vec<&PoolView> = self.pools.iter().collect();
-        by_age.sort_by_key(|p| (p.created, p.name.clone()));
+        by_age.sort_by_key(|p| (p.created, !p.ready, p.name.clone()));
         claimed
             .or_else(|| by_age.into_iter().find(|p| Self::space(p).contains(&a)))
             .map(|p| p.name.clone())

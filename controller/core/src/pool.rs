@@ -21,6 +21,8 @@ pub struct PoolView {
     pub labels: Labels,
     /// Creation time in seconds since the epoch: of two overlapping pools the younger yields.
     pub created: i64,
+    /// Its status says Ready: of two pools created in the same second the one that works goes first.
+    pub ready: bool,
     /// CIDRs, single addresses and `first-last` spans.
     pub addresses: Vec<String>,
     /// What is taken out of `addresses`, in the same notation.

@@ -86,8 +86,13 @@ impl Index {
     pub fn observe_pool(&mut self, view: PoolView, observed: PoolObserved) {
         self.dirty.pools.insert(view.name.clone());
         self.observed_pools.insert(view.name.clone(), observed);
-        if self.pools.get(&view.name) != Some(&view) {
-            self.pools.insert(view.name.clone(), view);
+        let known = self.pools.insert(view.name.clone(), view.clone());
+        // A pool's readiness follows from this index: by itself it changes nothing.
+        let same = known.is_some_and(|known| {
+            let ready = view.ready;
+            PoolView { ready, ..known } == view
+        });
+        if !same {
             self.pools_changed();
         }
     }

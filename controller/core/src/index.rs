@@ -216,9 +216,7 @@ impl Index {
             return Standing::Others;
         }
         let known = |address: &IpAddr| self.allocator.pool_of(*address).is_some();
-        if view.foreign_ingress
-            || (view.allocated_from.is_none() && !view.ingress.iter().all(known))
-        {
+        if view.foreign_ingress || !(view.is_allocated() || view.ingress.iter().all(known)) {
             return Standing::Foreign;
         }
         Standing::Ours

@@ -129,6 +129,10 @@ fn plan_ours(view: &ServiceView, index: &Index) -> Plan {
     }
 }
 
+/// Stands for the pool of an address where the record of it is lost and no pool owns it. No pool can have this name; with no
+/// name at all the address would not be announced.
+const UNKNOWN_POOL: &str = "(unknown)";
+
 /// Which pool to write beside an address: the one that owns it now. The one it was asked from stays, so that a pool edit does
 /// not look like an unmet request; so does the last one when none owns it.
 fn pool_name(address: IpAddr, view: &ServiceView, index: &Index) -> String {
@@ -140,7 +144,7 @@ fn pool_name(address: IpAddr, view: &ServiceView, index: &Index) -> String {
     } else {
         owner.or(recorded)
     };
-    name.unwrap_or_default().to_owned()
+    name.unwrap_or(UNKNOWN_POOL).to_owned()
 }
 
 fn allocated(choice: &Choice, pools: &[String]) -> Condition {
@@ -178,7 +182,7 @@ fn in_pool(view: &ServiceView, choice: &Choice, index: &Index) -> Option<Conditi
         .copied()
         .filter(|address| index.allocator().pool_of(*address).is_none())
         .collect();
-    let pool = view.recorded_pool(*strays.first()?).unwrap_or_default();
+    let pool = view.recorded_pool(*strays.first()?).unwrap_or(UNKNOWN_POOL);
     let (reason, what) = match index.allocator().pool(pool) {
         Some(_) => (Reason::PoolChanged, "no longer holds"),
         None => (Reason::PoolDeleted, "is gone and no other pool holds"),

@@ -76,7 +76,15 @@ impl ServiceView {
         Some(names.nth(position).unwrap_or(first)).filter(|name| !name.is_empty())
     }
 
-    /// Whether anything that belongs to an allocation of ours is written on it.
+    /// Whether its addresses are known to be ours. The annotation goes when its author replaces the whole object; the
+    /// condition, being status, stays.
+    pub fn is_allocated(&self) -> bool {
+        let condition = self.condition(ConditionKind::Allocated);
+        self.allocated_from.is_some() || condition.is_some_and(|condition| condition.status)
+    }
+
+    /// Whether anything that belongs to an allocation of ours is written on it. The annotation alone may be its author's, from a
+    /// copied manifest.
     pub fn is_marked(&self) -> bool {
         let allocation = |observed: &Observed| observed.condition.kind != ConditionKind::Announced;
         self.allocated_from.is_some() || self.conditions.iter().any(allocation)

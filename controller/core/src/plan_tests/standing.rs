@@ -102,3 +102,18 @@ fn a_service_being_deleted_keeps_its_address_and_gets_no_new_one() {
     assert_eq!(world.addresses("b"), [""; 0]);
     assert_eq!(world.addresses("c"), ["192.0.2.2"]);
 }
+
+/// `kubectl replace` and the like take the annotation off. A write without the address would take the address off too: we own it.
+#[test]
+fn an_allocated_service_that_lost_its_mark_and_its_pool_keeps_its_address() {
+    let mut world = World::new([pool("lan", &["192.0.2.1"])], [svc("a")]);
+    world.delete_pool("lan");
+    world.edit("a", |view| view.allocated_from = None);
+    for world in [world.restart(), world] {
+        assert_eq!(world.addresses("a"), ["192.0.2.1"]);
+        assert_eq!(world.allocated("a"), (true, "Allocated".into()));
+        // Without a mark no speaker announces it.
+        let mark = world.service("a").allocated_from.as_deref();
+        assert!(mark.is_some_and(|mark| !mark.is_empty()), "{mark:?}");
+    }
+}

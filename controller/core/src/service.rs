@@ -87,6 +87,7 @@ impl ServiceView {
     /// copied manifest.
     pub fn is_marked(&self) -> bool {
         let allocation = |observed: &Observed| observed.condition.kind != ConditionKind::Announced;
-        self.allocated_from.is_some() || self.conditions.iter().any(allocation)
+        self.conditions.iter().any(allocation)
+            || (self.allocated_from.is_some() && !self.ingress.is_empty())
     }
 }

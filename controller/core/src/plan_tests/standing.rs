@@ -117,3 +117,15 @@ fn an_allocated_service_that_lost_its_mark_and_its_pool_keeps_its_address() {
         assert!(mark.is_some_and(|mark| !mark.is_empty()), "{mark:?}");
     }
 }
+
+/// An annotation that came with a copied manifest is its author's: no write of ours takes it off.
+#[test]
+fn a_copied_mark_on_a_plain_service_is_left_alone() {
+    let copied = ServiceView {
+        load_balancer: false,
+        allocated_from: Some("lan".into()),
+        ..svc("a")
+    };
+    let world = World::new([pool("lan", &["192.0.2.1"])], [copied]);
+    assert_eq!((world.writes, world.events.len()), (0, 0));
+}

@@ -6,6 +6,7 @@
 //! Who holds what follows from the Services' status alone (DESIGN §4). A follower only keeps the Services; when it becomes
 //! leader, [`Index::lead`] rebuilds the holdings from a fresh list before the first plan.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -91,7 +92,7 @@ impl Index {
     /// Begins to lead: rebuilds who holds what from the status of all Services and marks everything dirty.
     ///
     /// Call it only when Services were listed after leadership began and every other store is complete (I6). Of two Services
-    /// with the same address the older keeps it (I1, I2).
+    /// with the same address the one that had it from us keeps it, else the older (I1, I2).
     pub fn lead(&mut self) {
         self.leading = true;
         self.hungry.clear();
@@ -255,7 +256,15 @@ impl Index {
     }
 
     fn claim_all(&mut self) {
-        for key in self.keys_by_age() {
+        let mut keys = self.keys_by_age();
+        keys.sort_by_key(|key| {
+            let ours = self.services.get(key).map(|view| {
+                let ours = self.standing(view) == Standing::Ours;
+                (ours, ours && view.is_allocated())
+            });
+            Reverse(ours)
+        });
+        for key in keys {
             self.claim(&key);
         }
     }
@@ -327,7 +336,7 @@ impl Index {
         }
     }
 
-    /// Services by age: the order in which they claim what two of them show, and in which they are served.
+    /// Services by age: the order in which they are served.
     fn keys_by_age(&self) -> Vec<ServiceKey> {
         let mut keys: Vec<(i64, &ServiceKey)> = self
             .services

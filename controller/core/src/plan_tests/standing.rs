@@ -129,3 +129,26 @@ fn a_copied_mark_on_a_plain_service_is_left_alone() {
     let world = World::new([pool("lan", &["192.0.2.1"])], [copied]);
     assert_eq!((world.writes, world.events.len()), (0, 0));
 }
+
+#[test]
+fn after_a_restart_another_ones_older_service_does_not_take_the_address_of_ours() {
+    let mut world = World::new([pool("lan", &["192.0.2.1-192.0.2.2"])], [svc("a")]);
+    let others = ServiceView {
+        created: 1,
+        class: Some("example.com/lb".into()),
+        ingress: ips(&["192.0.2.1"]),
+        ..svc("others")
+    };
+    world.index.observe_service(others);
+    let unmarked = ServiceView {
+        created: 2,
+        version: 2,
+        ingress: ips(&["192.0.2.1"]),
+        ..svc("unmarked")
+    };
+    let mut index = world.index.clone();
+    index.observe_service(unmarked);
+    index.lead();
+    assert_eq!(plan(&key("a"), &index).hold, Some(ips(&["192.0.2.1"])));
+    assert_eq!(plan(&key("a"), &index).write, None);
+}

@@ -105,6 +105,7 @@ impl Index {
     /// Stops leading: nothing is planned until [`Self::lead`].
     pub fn follow(&mut self) {
         self.leading = false;
+        self.hungry.clear();
         self.dirty = Dirty::default();
     }
 
@@ -139,6 +140,9 @@ impl Index {
 
     /// Marks every Service dirty: the slow full pass.
     pub fn mark_all(&mut self) {
+        if !self.leading {
+            return;
+        }
         for key in self.keys_by_age() {
             self.dirty.services.push(&key);
             self.dirty.announced.push(&key);
@@ -315,18 +319,27 @@ impl Index {
     }
 
     fn mark_holders(&mut self, address: IpAddr) {
+        if !self.leading {
+            return;
+        }
         for key in self.allocator.holders(address) {
             self.dirty.announced.push(key);
         }
     }
 
     fn mark_announced(&mut self) {
+        if !self.leading {
+            return;
+        }
         for key in self.services.keys() {
             self.dirty.announced.push(key);
         }
     }
 
     fn mark_unannounced(&mut self) {
+        if !self.leading {
+            return;
+        }
         let unannounced = self.services.values().filter(|view| {
             let condition = view.condition(crate::status::ConditionKind::Announced);
             !view.ingress.is_empty() && condition.is_none_or(|condition| !condition.status)

@@ -26,8 +26,8 @@ impl Index {
         if self.leading {
             self.claim(&key);
             self.dirty.services.push(&key);
+            self.dirty.announced.push(&key);
         }
-        self.dirty.announced.push(&key);
     }
 
     /// A Service that is gone.

@@ -152,3 +152,25 @@ fn after_a_restart_another_ones_older_service_does_not_take_the_address_of_ours(
     assert_eq!(plan(&key("a"), &index).hold, Some(ips(&["192.0.2.1"])));
     assert_eq!(plan(&key("a"), &index).write, None);
 }
+
+/// Only a leader empties the queues.
+#[test]
+fn a_follower_queues_nothing() {
+    let mut index = Index::new(crate::world::settings());
+    let queued = |index: &mut Index| {
+        let dirty = index.dirty();
+        dirty.services.len() + dirty.announced.len()
+    };
+    index.observe_service(svc("a"));
+    index.observe_advertisement(crate::announce::AdvertisementView::default());
+    index.mark_all();
+    assert_eq!(queued(&mut index), 0);
+    index.lead();
+    assert_eq!(queued(&mut index), 2);
+    let waiting = plan(&key("a"), &index);
+    assert!(waiting.hungry);
+    index.commit(&waiting);
+    index.follow();
+    index.observe_namespace("default".into(), herald_core::Labels::new());
+    assert_eq!((queued(&mut index), index.hungry()), (0, 0));
+}

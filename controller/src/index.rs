@@ -128,10 +128,16 @@ pub(crate) fn pool_view(pool: &AddressPool) -> (PoolView, PoolObserved) {
             namespace_selectors: selectors(&allocation.namespace_selectors),
             service_selectors: selectors(&allocation.service_selectors),
         });
+    let status = pool.status.clone().unwrap_or_default();
+    let ready = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == conditions::address_pool::READY);
     let view = PoolView {
         name: pool.name_any().into(),
         labels: pool.labels().clone(),
         created: created(&pool.metadata),
+        ready: ready.is_some_and(|condition| condition.status == "True"),
         addresses: spec.addresses.clone(),
         exclude: spec.exclude.clone(),
         auto_assign: spec.auto_assign,
@@ -141,11 +147,6 @@ pub(crate) fn pool_view(pool: &AddressPool) -> (PoolView, PoolObserved) {
         scope: scope.unwrap_or_default(),
         problems: Vec::new(),
     };
-    let status = pool.status.clone().unwrap_or_default();
-    let ready = status
-        .conditions
-        .iter()
-        .find(|c| c.type_ == conditions::address_pool::READY);
     let ready = ready.map(|condition| {
         let ready = Ready {
             status: condition.status == "True",

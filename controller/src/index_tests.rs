@@ -134,10 +134,14 @@ fn a_pool_and_its_status() {
         "apiVersion": "heraldlb.io/v1alpha1", "kind": "AddressPool",
         "metadata": { "name": "lan", "generation": 3, "finalizers": ["heraldlb.io/pool-in-use"] },
         "spec": { "addresses": ["192.0.2.0/24"], "serviceAllocation": { "priority": 5, "namespaces": ["shop"] } },
-        "status": { "assignedIPv4": 7 },
+        "status": { "assignedIPv4": 7, "conditions": [
+            { "type": "Ready", "status": "True", "reason": "Valid", "message": "m", "observedGeneration": 3,
+              "lastTransitionTime": "2026-01-01T00:00:11Z" },
+        ] },
     }))
     .unwrap();
     let (view, observed) = pool_view(&pool);
+    assert!(view.ready && observed.ready.is_some());
     assert!(view.auto_assign && view.scope.is_scoped() && view.scope.priority == 5);
     assert!(observed.finalizer && observed.has_status);
     assert_eq!((observed.assigned.v4, observed.generation), (7, 3));

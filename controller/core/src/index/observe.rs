@@ -86,13 +86,14 @@ impl Index {
     pub fn observe_pool(&mut self, view: PoolView, observed: PoolObserved) {
         self.dirty.pools.insert(view.name.clone());
         self.observed_pools.insert(view.name.clone(), observed);
-        let known = self.pools.insert(view.name.clone(), view.clone());
         // A pool's readiness follows from this index: by itself it changes nothing.
-        let same = known.is_some_and(|known| {
+        let changed = self.pools.get(&view.name).is_none_or(|known| {
             let ready = view.ready;
-            PoolView { ready, ..known } == view
+            let known = known.clone();
+            PoolView { ready, ..known } != view
         });
-        if !same {
+        self.pools.insert(view.name.clone(), view);
+        if changed {
             self.pools_changed();
         }
     }

@@ -33,11 +33,6 @@ pub(crate) enum ApplyError {
 }
 
 impl ApplyError {
-    /// The object is gone.
-    pub(crate) fn is_gone(&self) -> bool {
-        matches!(self, Self::Api(kube::Error::Api(status)) if status.code == 404)
-    }
-
     /// A word for the metrics.
     pub(crate) fn outcome(&self) -> &'static str {
         match self {

@@ -119,14 +119,8 @@ impl Planner {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut more = false;
         loop {
-            let now = Instant::now();
-            let due = self
-                .retries
-                .next()
-                .unwrap_or(now + Duration::from_secs(3600));
-            let paced = self
-                .waits_for_token()
-                .unwrap_or(now + Duration::from_secs(3600));
+            let due = self.next_due();
+            let due = due.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             tokio::select! {
                 biased;
                 // Its only value to come is true.
@@ -142,6 +136,8 @@ impl Planner {
                     Ok(done) => self.written(done),
                     Err(failure) => error!(%failure, "a write ended without a result"),
                 },
+                // Before the inputs: a flood of them must not make us look stuck.
+                _ = tick.tick() => self.tick(),
                 Some(input) = inputs.recv() => {
                     self.observe(input);
                     // What arrived together is planned together.
@@ -150,8 +146,7 @@ impl Planner {
                         self.observe(input);
                     }
                 }
-                _ = tick.tick() => self.tick(),
-                () = sleep_until(due.min(paced)) => {}
+                () = sleep_until(due) => {}
                 () = std::future::ready(()), if more => tokio::task::yield_now().await,
             }
             more = self.dispatch();
@@ -217,6 +212,15 @@ impl Planner {
             self.parts.index.set_speaker_live(node, live);
         }
         if now.duration_since(self.passed) > FULL_PASS {
+    /// When there is something to do that no input tells of; never while it could not be done.
+    fn next_due(&mut self) -> Option<Instant> {
+        if !self.may_write() {
+            return None;
+        }
+        let retry = self.retries.next().filter(|_| self.room_for_retries() > 0);
+        retry.into_iter().chain(self.waits_for_token()).min()
+    }
+
             self.passed = now;
             self.parts.index.mark_all();
         }
@@ -230,11 +234,7 @@ impl Planner {
             services: index.services().count(),
             waiting: index.hungry(),
             queued: index.dirty().services.len(),
-            queued_announced: if leading {
-                index.dirty().announced.len()
-            } else {
-                0
-            },
+            queued_announced: index.dirty().announced.len(),
             live_speakers: index.speakers().filter(|speaker| speaker.live).count(),
         });
     }

@@ -115,6 +115,10 @@ impl Planner {
                     .filter_map(|key| self.parts.index.service(key));
                 views.extend(known.cloned().collect::<Vec<_>>());
                 self.parts.index.replace_services(views);
+                let index = &self.parts.index;
+                self.waiting_since
+                    .retain(|key, _| index.service(key).is_some());
+                self.retries.retain(|key| index.service(key).is_some());
                 self.listed_term = Some(term);
                 self.synced(0);
             }
@@ -124,7 +128,7 @@ impl Planner {
             }
             Change::Gone(key) => {
                 self.waiting_since.remove(&key);
-                self.retries.succeeded(&key);
+                self.retries.forget(&key);
                 self.parts.index.forget_service(&key);
             }
         }

@@ -16,6 +16,8 @@ use crate::index::service_view;
 
 /// Allocations written at once.
 const SERVICE_WRITES: usize = 8;
+/// Of these, how many may be for Services whose last write failed: they may fail slowly (I7).
+const RETRIED_WRITES: usize = 4;
 /// Conditions Announced written at once, and how many a second: they follow speakers, and whole nodes' worth at a time.
 const ANNOUNCED_WRITES: usize = 2;
 const ANNOUNCED_PER_SECOND: f64 = 50.0;
@@ -53,9 +55,11 @@ impl Planner {
             return false;
         }
         let now = Instant::now();
-        while let Some(key) = self.retries.pop_due(now) {
-            self.parts.index.dirty().services.push(&key);
+        while self.room_for_retries() > 0
+            && let Some(key) = self.retries.pop_due(now)
+        {
             self.parts.index.dirty().announced.push(&key);
+            self.plan_service(key);
         }
         for _ in 0..ROUND {
             if self.service_writes >= SERVICE_WRITES {
@@ -81,6 +85,13 @@ impl Planner {
         let dirty = self.parts.index.dirty();
         (can_allocate && !dirty.services.is_empty())
             || (can_announce && !dirty.announced.is_empty())
+    }
+
+    /// How many Services whose last write failed may be tried again now.
+    pub(super) fn room_for_retries(&self) -> usize {
+        let failing = self.busy.iter().filter(|key| self.retries.is_failing(key));
+        let room = RETRIED_WRITES.saturating_sub(failing.count());
+        room.min(SERVICE_WRITES.saturating_sub(self.service_writes))
     }
 
     fn plan_service(&mut self, key: ServiceKey) {
@@ -201,9 +212,8 @@ impl Planner {
             Subject::Pool { name } => {
                 self.parts.metrics.wrote("addresspool", outcome, took);
                 self.busy_pools.remove(&name);
-                if let Err(error) = result
-                    && !error.is_gone()
-                {
+                // One that is gone plans nothing.
+                if let Err(error) = result {
                     warn!(pool = %name, error = &error as &dyn std::error::Error, "writing the status failed");
                     self.parts.index.dirty().pools.insert(name);
                 }
@@ -252,20 +262,20 @@ impl Planner {
             self.parts.index.dirty().announced.push(key);
         }
         match result {
+        // Gone meanwhile, or another of that name: then the watch has said so and this answer is old.
+        let known = self
+            .parts
+            .index
+            .service(key)
+            .is_some_and(|known| known.uid == view.uid);
             Ok(now) => {
-                self.retries.succeeded(key);
-                // Gone meanwhile, or another of that name: then the watch has said so and this answer is old.
-                let known = self
-                    .parts
-                    .index
-                    .service(key)
-                    .is_some_and(|known| known.uid == view.uid);
+                self.retries.forget(key);
                 if let (true, Some(now)) = (known, now) {
                     self.parts.index.observe_service(now);
                 }
                 true
             }
-            Err(error) if error.is_gone() => false,
+            Err(_) if !known => false,
             Err(error) => {
                 let again = self.retries.failed(key, Instant::now());
                 let error = &error as &dyn std::error::Error;

@@ -159,15 +159,8 @@ impl Planner {
     fn leadership_changed(&mut self) {
         let leadership = *self.parts.leadership.borrow_and_update();
         match leadership.term() {
-            Some(term) => {
-                let asked = self.parts.relist.send_if_modified(|asked| {
-                    let modified = *asked != term;
-                    *asked = term;
-                    modified
-                });
-                if asked {
-                    debug!(term, "listing Services for a new term");
-                }
+            Some(_) => {
+                self.ask_for_list();
                 self.try_lead();
             }
             None if self.parts.index.is_leading() => {
@@ -176,6 +169,25 @@ impl Planner {
                 self.led_term = None;
             }
             None => {}
+        }
+    }
+
+    /// Asks for a list of Services at the start of a term, when no write of an earlier term is under way any more: what it may
+    /// still do would be in no list, and its address would look free (I2).
+    fn ask_for_list(&mut self) {
+        let Some(term) = self.parts.leadership.borrow().term() else {
+            return;
+        };
+        if self.service_writes > 0 {
+            return;
+        }
+        let asked = self.parts.relist.send_if_modified(|asked| {
+            let modified = *asked != term;
+            *asked = term;
+            modified
+        });
+        if asked {
+            debug!(term, "listing Services for a new term");
         }
     }
 
@@ -200,6 +212,15 @@ impl Planner {
         self.led_term.is_some() && self.parts.leadership.borrow().term() == self.led_term
     }
 
+    /// When there is something to do that no input tells of; never while it could not be done.
+    fn next_due(&mut self) -> Option<Instant> {
+        if !self.may_write() {
+            return None;
+        }
+        let retry = self.retries.next().filter(|_| self.room_for_retries() > 0);
+        retry.into_iter().chain(self.waits_for_token()).min()
+    }
+
     fn tick(&mut self) {
         let now = Instant::now();
         let beat = now.duration_since(self.parts.start).as_millis();
@@ -212,15 +233,6 @@ impl Planner {
             self.parts.index.set_speaker_live(node, live);
         }
         if now.duration_since(self.passed) > FULL_PASS {
-    /// When there is something to do that no input tells of; never while it could not be done.
-    fn next_due(&mut self) -> Option<Instant> {
-        if !self.may_write() {
-            return None;
-        }
-        let retry = self.retries.next().filter(|_| self.room_for_retries() > 0);
-        retry.into_iter().chain(self.waits_for_token()).min()
-    }
-
             self.passed = now;
             self.parts.index.mark_all();
         }
@@ -255,3 +267,6 @@ impl Planner {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -225,6 +225,7 @@ impl Planner {
             } => {
                 self.parts.metrics.wrote("service", outcome, took);
                 self.service_writes -= 1;
+                self.ask_for_list();
                 let written = self.finish(&view, result);
                 if written {
                     for notice in notices {
@@ -261,13 +262,13 @@ impl Planner {
         if self.again_announced.remove(key) {
             self.parts.index.dirty().announced.push(key);
         }
-        match result {
         // Gone meanwhile, or another of that name: then the watch has said so and this answer is old.
         let known = self
             .parts
             .index
             .service(key)
             .is_some_and(|known| known.uid == view.uid);
+        match result {
             Ok(now) => {
                 self.retries.forget(key);
                 if let (true, Some(now)) = (known, now) {

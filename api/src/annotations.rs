@@ -25,22 +25,13 @@ const ADDRESSES_KEYS: [&str; 3] = [
     "metallb.universe.tf/loadBalancerIPs",
 ];
 
-/// An annotation that was found: its key as written, for messages, and its value without surrounding blanks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Annotation<'a> {
-    /// The key, in the spelling that the Service uses.
-    pub key: &'static str,
-    /// The value; never empty.
-    pub value: &'a str,
-}
-
 /// The pool a Service asks for by annotation.
-pub fn address_pool(annotations: &BTreeMap<String, String>) -> Option<Annotation<'_>> {
+pub fn address_pool(annotations: &BTreeMap<String, String>) -> Option<&str> {
     first_of(&ADDRESS_POOL_KEYS, annotations)
 }
 
 /// The address or addresses a Service asks for by annotation, not parsed: see [`list`].
-pub fn addresses(annotations: &BTreeMap<String, String>) -> Option<Annotation<'_>> {
+pub fn addresses(annotations: &BTreeMap<String, String>) -> Option<&str> {
     first_of(&ADDRESSES_KEYS, annotations)
 }
 
@@ -64,10 +55,10 @@ pub fn list(value: &str) -> impl Iterator<Item = &str> {
 fn first_of<'a>(
     keys: &[&'static str],
     annotations: &'a BTreeMap<String, String>,
-) -> Option<Annotation<'a>> {
+) -> Option<&'a str> {
     keys.iter().find_map(|key| {
         let value = annotations.get(*key)?.trim();
-        (!value.is_empty()).then_some(Annotation { key, value })
+        (!value.is_empty()).then_some(value)
     })
 }
 
@@ -86,36 +77,26 @@ mod tests {
     fn our_spelling_wins_and_metallbs_are_read() {
         for (pairs, expected) in [
             (&[] as &[(&str, &str)], None),
-            (
-                &[("heraldlb.io/address-pool", "a")],
-                Some(("heraldlb.io/address-pool", "a")),
-            ),
-            (
-                &[("metallb.io/address-pool", " b ")],
-                Some(("metallb.io/address-pool", "b")),
-            ),
-            (
-                &[("metallb.universe.tf/address-pool", "c")],
-                Some(("metallb.universe.tf/address-pool", "c")),
-            ),
+            (&[("heraldlb.io/address-pool", "a")], Some("a")),
+            (&[("metallb.io/address-pool", " b ")], Some("b")),
+            (&[("metallb.universe.tf/address-pool", "c")], Some("c")),
             (
                 &[
                     ("metallb.universe.tf/address-pool", "c"),
                     ("heraldlb.io/address-pool", "a"),
                 ],
-                Some(("heraldlb.io/address-pool", "a")),
+                Some("a"),
             ),
             (
                 &[
                     ("metallb.io/address-pool", "b"),
                     ("heraldlb.io/address-pool", ""),
                 ],
-                Some(("metallb.io/address-pool", "b")),
+                Some("b"),
             ),
         ] {
             let annotations = annotations(pairs);
-            let found = address_pool(&annotations).map(|found| (found.key, found.value));
-            assert_eq!(found, expected, "{pairs:?}");
+            assert_eq!(address_pool(&annotations), expected, "{pairs:?}");
         }
     }
 
@@ -123,9 +104,8 @@ mod tests {
     fn addresses_are_read_in_metallbs_spelling_too() {
         let annotations = annotations(&[("metallb.io/loadBalancerIPs", "192.0.2.1, 2001:db8::1,")]);
         let found = addresses(&annotations).unwrap();
-        assert_eq!(found.key, "metallb.io/loadBalancerIPs");
         assert_eq!(
-            list(found.value).collect::<Vec<_>>(),
+            list(found).collect::<Vec<_>>(),
             ["192.0.2.1", "2001:db8::1"]
         );
     }

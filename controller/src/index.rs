@@ -46,8 +46,8 @@ pub(crate) fn service_view(service: &Service) -> ServiceView {
             families,
         ),
         request: RequestText {
-            pool: annotations::address_pool(annotations).map(|found| found.value.to_owned()),
-            addresses: annotations::addresses(annotations).map(|found| found.value.to_owned()),
+            pool: annotations::address_pool(annotations).map(Into::into),
+            addresses: annotations::addresses(annotations).map(Into::into),
             load_balancer_ip: spec.and_then(|spec| spec.load_balancer_ip.clone()),
         },
         labels: service.labels().clone(),

@@ -243,13 +243,6 @@ impl Allocator {
         self.state(name).map(State::counts)
     }
 
-    /// The addresses in use, with their holders, in order.
-    pub fn used(&self) -> impl Iterator<Item = (IpAddr, &[ServiceKey])> {
-        self.used
-            .iter()
-            .map(|(address, holders)| (*address, holders.as_slice()))
-    }
-
     /// The pools whose counters or readiness changed since the last call.
     pub fn take_touched(&mut self) -> BTreeSet<Arc<str>> {
         std::mem::take(&mut self.touched)

@@ -75,8 +75,11 @@ impl Lab {
     }
 
     pub(super) fn set_link(&mut self, node: usize, up: bool) {
+        if self.nodes[node].link != up {
+            // What was on the wire is lost. A link that stays loses nothing: a process that pauses finds all of it later.
+            self.nodes[node].inbox.clear();
+        }
         self.nodes[node].link = up;
-        self.nodes[node].inbox.clear();
         self.apply(node);
     }
 

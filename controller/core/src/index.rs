@@ -63,6 +63,8 @@ pub struct Index {
     allocator: Allocator,
     /// Services that would take an address if one became free.
     hungry: BTreeSet<ServiceKey>,
+    /// Services that are not ours and show an address that one of ours has.
+    doubled: BTreeSet<ServiceKey>,
     dirty: Dirty,
 }
 
@@ -83,6 +85,7 @@ impl Index {
             owners: HashMap::new(),
             allocator: Allocator::default(),
             hungry: BTreeSet::new(),
+            doubled: BTreeSet::new(),
             dirty: Dirty::default(),
         }
     }
@@ -235,12 +238,15 @@ impl Index {
             return;
         };
         let shown = view.ingress.clone();
+        self.doubled.remove(key);
         match self.standing(view) {
             Standing::Plain => self.free(key),
             Standing::Others | Standing::Foreign => {
-                self.allocator.hold(key, &shown);
+                if !self.allocator.hold(key, &shown).is_empty() {
+                    self.doubled.insert(key.clone());
+                }
                 if self.allocator.settle(key) {
-                    self.mark_hungry();
+                    self.freed();
                 }
             }
             Standing::Ours => {
@@ -282,13 +288,13 @@ impl Index {
         let same =
             held.len() == view.ingress.len() && held.iter().all(|a| view.ingress.contains(a));
         if same && self.allocator.settle(key) {
-            self.mark_hungry();
+            self.freed();
         }
     }
 
     fn free(&mut self, key: &ServiceKey) {
         if self.allocator.release(key) {
-            self.mark_hungry();
+            self.freed();
         }
         self.collect_touched();
     }
@@ -312,7 +318,11 @@ impl Index {
         );
     }
 
-    fn mark_hungry(&mut self) {
+    /// Something became free: first for those that show it already.
+    fn freed(&mut self) {
+        for key in self.doubled.clone() {
+            self.claim(&key);
+        }
         for key in &self.hungry {
             self.dirty.services.push(key);
         }

@@ -17,6 +17,8 @@
 pub mod annotations;
 mod api;
 pub mod call;
+#[cfg(feature = "client")]
+pub mod client;
 mod config;
 pub mod inventory;
 pub mod model;

@@ -258,6 +258,35 @@ fn attributes_are_set_reset_and_otherwise_left_alone() {
 }
 
 #[test]
+fn a_users_tags_go_with_their_annotation_and_others_stay() {
+    let cluster = cluster();
+    let mut request = web();
+    annotate(
+        &mut request,
+        "aws-load-balancer-additional-resource-tags",
+        "team=a,app=web",
+    );
+    settle(&cluster, &mut request);
+    for nlb in cluster.aws.world().load_balancers.values_mut() {
+        nlb.spec.tags.insert("billing".into(), "theirs".into());
+    }
+    annotate(
+        &mut request,
+        "aws-load-balancer-additional-resource-tags",
+        "team=b",
+    );
+    settle(&cluster, &mut request);
+    only(&cluster, |nlb, groups| {
+        let group = groups.values().next().unwrap();
+        for tags in [&nlb.spec.tags, &group.spec.tags, &nlb.listeners[&80].tags] {
+            assert_eq!(tags["team"], "b");
+            assert!(!tags.contains_key("app"), "{tags:?}");
+        }
+        assert_eq!(nlb.spec.tags["billing"], "theirs");
+    });
+}
+
+#[test]
 fn source_ranges_are_opened_before_the_old_ones_are_closed() {
     let cluster = cluster();
     let mut request = web();

@@ -34,6 +34,7 @@ impl Index {
     pub fn forget_service(&mut self, key: &ServiceKey) {
         self.services.remove(key);
         self.hungry.remove(key);
+        self.doubled.remove(key);
         self.free(key);
     }
 

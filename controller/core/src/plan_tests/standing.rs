@@ -174,3 +174,19 @@ fn a_follower_queues_nothing() {
     index.observe_namespace("default".into(), herald_core::Labels::new());
     assert_eq!((queued(&mut index), index.hungry()), (0, 0));
 }
+
+#[test]
+fn an_address_that_another_ones_service_shows_too_is_given_to_nobody_when_ours_gives_it_up() {
+    let mut world = World::new([pool("lan", &["192.0.2.1-192.0.2.2"])], [svc("a")]);
+    world.index.observe_service(ServiceView {
+        class: Some("example.com/lb".into()),
+        ingress: ips(&["192.0.2.1"]),
+        ..svc("others")
+    });
+    world.delete("a");
+    world.add(svc("b"));
+    assert_eq!(world.addresses("b"), ["192.0.2.2"]);
+    world.delete("others");
+    world.add(svc("c"));
+    assert_eq!(world.addresses("c"), ["192.0.2.1"]);
+}

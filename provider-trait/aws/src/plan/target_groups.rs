@@ -69,16 +69,19 @@ pub(super) fn retag(
 ) -> Vec<Change> {
     let (set, stale) = tags::difference(have, want);
     let mut changes = Vec::new();
-    if !set.is_empty() {
-        changes.push(Change::AddTags {
-            resource: resource.clone(),
-            tags: set,
+    // First what goes: the note of the users' tags, which tells it, is among what is set.
+    if !stale.is_empty() {
+        let resource = resource.clone();
+        changes.push(Change::RemoveTags {
+            resource,
+            keys: stale,
         });
     }
-    if !stale.is_empty() {
-        changes.push(Change::RemoveTags {
-            resource: resource.clone(),
-            keys: stale,
+    if !set.is_empty() {
+        let resource = resource.clone();
+        changes.push(Change::AddTags {
+            resource,
+            tags: set,
         });
     }
     changes

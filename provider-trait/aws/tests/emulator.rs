@@ -1,0 +1,30 @@
+//! The conformance suite, run over the wire against the AWS emulator: the SDK, the thin EC2 client, signatures, errors.
+
+#![cfg(feature = "client")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+
+mod emulated;
+mod memory;
+
+use std::future::Future;
+
+use emulated::Account;
+use emulated::harness::Cluster;
+
+fn run<T>(future: impl Future<Output = T>) {
+    if emulated::emulator().is_none() {
+        emulated::skipped("a conformance case");
+        return;
+    }
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future);
+}
+
+async fn make() -> Cluster {
+    Cluster::new(Account::new(emulated::emulator().unwrap())).await
+}
+
+herald_provider::conformance!(run, make);

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use herald_tests::{Cluster, ClusterOptions, ServiceProxy};
 use libtest_mimic::{Arguments, Failed, Trial};
+use objects::{Service, echo};
 use serde_json::Value;
 
 /// A scenario: its name and what it does in its namespace.
@@ -126,6 +127,20 @@ pub(crate) fn apply(cluster: &Cluster, objects: &[Value]) -> Result<()> {
     let list = serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": objects });
     cluster.kubectl_apply(&list.to_string())?;
     Ok(())
+}
+
+/// Makes `replicas` echo pods `web` and a Service before them, and waits until the pods are available.
+pub(crate) fn echo_behind(
+    cluster: &Cluster,
+    namespace: &str,
+    replicas: usize,
+    service: Service,
+) -> Result<()> {
+    apply(
+        cluster,
+        &[echo(namespace, "web", replicas), service.value()],
+    )?;
+    rolled_out(cluster, namespace, "web")
 }
 
 /// Waits until all pods of a Deployment are available.

@@ -11,7 +11,7 @@ use crate::e2e::observe::{
     SOON, addresses, answering_macs, current_addresses, get, owners, ruleset, wait_condition,
 };
 use crate::e2e::scenarios::traffic::until_answered;
-use crate::e2e::{apply, rolled_out};
+use crate::e2e::{apply, echo_behind, rolled_out};
 
 const POOL: &str = "heraldlb.io/address-pool";
 const ADDRESSES: &str = "heraldlb.io/addresses";
@@ -19,9 +19,8 @@ const ADDRESSES: &str = "heraldlb.io/addresses";
 /// A deleted Service leaves nothing: its address is free for the next one, no element of it is in any ruleset, and nobody
 /// answers ARP or neighbour questions for it.
 pub(crate) fn deleted_service(cluster: &Cluster, namespace: &str) -> Result<()> {
-    let web = || Service::new(namespace, "web", "web").load_balancer();
-    apply(cluster, &[echo(namespace, "web", 2), web().value()])?;
-    rolled_out(cluster, namespace, "web")?;
+    let web = Service::new(namespace, "web", "web").load_balancer();
+    echo_behind(cluster, namespace, 2, web)?;
     let held = addresses(cluster, namespace, "web", 2)?;
     for &address in &held {
         until_answered(cluster, Place::Client, (address, 9000), Transport::Tcp)?;

@@ -9,10 +9,10 @@ use anyhow::{Context, Result, bail, ensure};
 use herald_tests::{Capture, Cluster, Netns, Place, wait_for};
 
 use crate::e2e::ask::{Transport, ask};
-use crate::e2e::objects::{Service, echo};
+use crate::e2e::echo_behind;
+use crate::e2e::objects::Service;
 use crate::e2e::observe::{NODE_LOSS, SOON, addresses, get, node, number, owner};
 use crate::e2e::scenarios::traffic::{other_node, until_answered};
-use crate::e2e::{apply, rolled_out};
 
 /// The owner's speaker is restarted, then its LAN cable is pulled and put back: for every ARP question of the client at most
 /// one host answers, and an owner that has been replaced is not heard again before the address comes back to it.
@@ -218,17 +218,14 @@ pub(crate) fn node_crash(cluster: &Cluster, namespace: &str) -> Result<()> {
 }
 
 fn web(cluster: &Cluster, namespace: &str, replicas: usize) -> Result<IpAddr> {
-    apply(
+    echo_behind(
         cluster,
-        &[
-            echo(namespace, "web", replicas),
-            Service::new(namespace, "web", "web")
-                .load_balancer()
-                .not_for_kube_proxy()
-                .value(),
-        ],
+        namespace,
+        replicas,
+        Service::new(namespace, "web", "web")
+            .load_balancer()
+            .not_for_kube_proxy(),
     )?;
-    rolled_out(cluster, namespace, "web")?;
     let address = addresses(cluster, namespace, "web", 2)?.remove(0);
     until_answered(cluster, Place::Client, (address, 9000), Transport::Tcp)?;
     Ok(address)

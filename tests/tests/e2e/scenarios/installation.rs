@@ -6,23 +6,19 @@ use anyhow::{Context, Result, bail, ensure};
 use herald_tests::{Cluster, NAMESPACE, Place, run, wait_for};
 
 use crate::e2e::ask::{TRANSPORTS, ask};
-use crate::e2e::objects::{Service, echo};
+use crate::e2e::objects::Service;
 use crate::e2e::observe::{SOON, addresses, answering_macs, current_addresses, ruleset};
 use crate::e2e::scenarios::traffic::{check_load_balancer, load_balancer, until_answered};
-use crate::e2e::{apply, repository, rolled_out};
+use crate::e2e::{apply, echo_behind, repository};
 
 /// Mode `off`: Herald allocates and announces, kube-proxy carries the traffic, and no table of Herald is there.
 pub(crate) fn announce_only(cluster: &Cluster, namespace: &str) -> Result<()> {
-    apply(
+    echo_behind(
         cluster,
-        &[
-            echo(namespace, "web", 2),
-            Service::new(namespace, "web", "web")
-                .load_balancer()
-                .value(),
-        ],
+        namespace,
+        2,
+        Service::new(namespace, "web", "web").load_balancer(),
     )?;
-    rolled_out(cluster, namespace, "web")?;
     for address in addresses(cluster, namespace, "web", 2)? {
         for transport in TRANSPORTS {
             until_answered(cluster, Place::Client, (address, 9000), transport)?;
@@ -73,16 +69,12 @@ pub(crate) fn change_mode(cluster: &Cluster, namespace: &str) -> Result<()> {
 
 /// The commands of docs/uninstall.md, run as they stand there, leave nothing.
 pub(crate) fn uninstall(cluster: &Cluster, namespace: &str) -> Result<()> {
-    apply(
+    echo_behind(
         cluster,
-        &[
-            echo(namespace, "web", 1),
-            Service::new(namespace, "web", "web")
-                .load_balancer()
-                .value(),
-        ],
+        namespace,
+        1,
+        Service::new(namespace, "web", "web").load_balancer(),
     )?;
-    rolled_out(cluster, namespace, "web")?;
     let address = addresses(cluster, namespace, "web", 2)?.remove(0);
     until_answered(cluster, Place::Client, (address, 9000), TRANSPORTS[0])?;
     // Step 1: every Service that has an address goes.

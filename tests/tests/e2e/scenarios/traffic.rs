@@ -7,25 +7,22 @@ use anyhow::{Context, Result, ensure};
 use herald_tests::{Cluster, Place, wait_for};
 
 use crate::e2e::ask::{Answer, TRANSPORTS, Transport, ask};
-use crate::e2e::objects::{Service, echo};
+use crate::e2e::objects::Service;
 use crate::e2e::observe::{SOON, addresses, connections, get, node, owner};
-use crate::e2e::{apply, rolled_out};
+use crate::e2e::{apply, echo_behind};
 
 /// TCP and UDP, IPv4 and IPv6, from the LAN and from behind the router; every pod gets its share.
 ///
 /// The Service is hidden from kube-proxy, so that only Herald's data path can answer, and its counters must say so.
 pub(crate) fn load_balancer(cluster: &Cluster, namespace: &str) -> Result<()> {
-    apply(
+    echo_behind(
         cluster,
-        &[
-            echo(namespace, "web", 3),
-            Service::new(namespace, "web", "web")
-                .load_balancer()
-                .not_for_kube_proxy()
-                .value(),
-        ],
+        namespace,
+        3,
+        Service::new(namespace, "web", "web")
+            .load_balancer()
+            .not_for_kube_proxy(),
     )?;
-    rolled_out(cluster, namespace, "web")?;
     check_load_balancer(cluster, namespace)
 }
 
@@ -61,17 +58,14 @@ pub(crate) fn check_load_balancer(cluster: &Cluster, namespace: &str) -> Result<
 
 /// Policy Local: the owner is a node with a pod, and the pod sees the client's own address.
 pub(crate) fn policy_local(cluster: &Cluster, namespace: &str) -> Result<()> {
-    apply(
+    echo_behind(
         cluster,
-        &[
-            echo(namespace, "web", 1),
-            Service::new(namespace, "web", "web")
-                .load_balancer()
-                .local()
-                .value(),
-        ],
+        namespace,
+        1,
+        Service::new(namespace, "web", "web")
+            .load_balancer()
+            .local(),
     )?;
-    rolled_out(cluster, namespace, "web")?;
     let pod_node = node_of_pod(cluster, namespace, "web")?;
     for address in addresses(cluster, namespace, "web", 2)? {
         let owner = owner(cluster, address)?;
@@ -99,17 +93,14 @@ pub(crate) fn policy_local(cluster: &Cluster, namespace: &str) -> Result<()> {
 
 /// Node ports of a node with the pod and of one without it, from the LAN and from behind the router.
 pub(crate) fn node_ports(cluster: &Cluster, namespace: &str) -> Result<()> {
-    apply(
+    echo_behind(
         cluster,
-        &[
-            echo(namespace, "web", 1),
-            Service::new(namespace, "web", "web")
-                .node_port()
-                .not_for_kube_proxy()
-                .value(),
-        ],
+        namespace,
+        1,
+        Service::new(namespace, "web", "web")
+            .node_port()
+            .not_for_kube_proxy(),
     )?;
-    rolled_out(cluster, namespace, "web")?;
     let with = node_of_pod(cluster, namespace, "web")?;
     let without = other_node(cluster, &with);
     let service = get(cluster, &["service", "-n", namespace, "web"])?;

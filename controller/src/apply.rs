@@ -155,6 +155,16 @@ pub(crate) async fn apply_pool(
     observed: PoolObserved,
     plan: PoolPlan,
 ) -> Result<(), ApplyError> {
+    // Both requests within one limit.
+    timely(patch_pool(client, &name, &observed, &plan)).await
+}
+
+async fn patch_pool(
+    client: Client,
+    name: &str,
+    observed: &PoolObserved,
+    plan: &PoolPlan,
+) -> kube::Result<()> {
     let api: Api<AddressPool> = Api::all(client);
     let parameters = PatchParams::apply(field_manager::CONTROLLER_POOL).force();
     let metadata = json!({
@@ -170,7 +180,7 @@ pub(crate) async fn apply_pool(
             json!([])
         };
         let patch = Patch::Apply(&body);
-        let answer = timely(api.patch(&name, &parameters, &patch)).await?;
+        let answer = api.patch(name, &parameters, &patch).await?;
         if answer.metadata.deletion_timestamp.is_some() && !add {
             // That was its end; there is no status to write.
             return Ok(());
@@ -178,9 +188,9 @@ pub(crate) async fn apply_pool(
     }
     if let Some(status) = &plan.status {
         let mut body = metadata;
-        body["status"] = pool_status_body(&observed, status, &now());
+        body["status"] = pool_status_body(observed, status, &now());
         let patch = Patch::Apply(&body);
-        timely(api.patch_status(&name, &parameters, &patch)).await?;
+        api.patch_status(name, &parameters, &patch).await?;
     }
     Ok(())
 }

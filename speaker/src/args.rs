@@ -57,9 +57,13 @@ pub struct Args {
     #[arg(long, env = "HERALD_ADMIN_ADDRESS", default_value_t = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 9741))]
     pub admin_address: SocketAddr,
 
-    /// Form of the log. Its level comes from RUST_LOG (default: info).
+    /// Form of the log.
     #[arg(long, env = "HERALD_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
+
+    /// What is logged: a level (info, debug) or filters by module (herald_speaker=debug,kube=warn).
+    #[arg(long, env = "HERALD_LOG", default_value = "info")]
+    pub log: String,
 
     /// Remove everything the speaker ever made in this node's kernel, and exit.
     #[arg(long)]

@@ -16,6 +16,5 @@ async fn main() -> anyhow::Result<()> {
     {
         anyhow::bail!("a TLS provider was installed before the speaker started");
     }
-    herald_speaker::runtime::start_log(args.log_format);
     herald_speaker::runtime::run(args).await
 }

@@ -47,21 +47,27 @@ const KERNEL_CHECK_EVERY: Duration = Duration::from_secs(300);
 /// Failed requests are logged where they are handled; the client would log each a second time.
 const LOG: &str = "info,kube_client::client::builder=off";
 
-/// Sends the log to stderr; its level comes from RUST_LOG.
-pub fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
+fn log_to_stderr(args: &Args) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&args.log).with_context(|| {
+        format!(
+            "--log: \"{}\" is neither a level nor a list of filters",
+            args.log
+        )
+    })?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
-    match format {
+    match args.log_format {
         LogFormat::Json => log.json().init(),
         LogFormat::Text => log.init(),
     }
+    Ok(())
 }
 
 /// Runs until a signal ends the speaker; an error means that it cannot go on and is to be restarted.
 pub async fn run(args: Args) -> anyhow::Result<()> {
+    log_to_stderr(&args)?;
     if args.cleanup {
         return cleanup::run();
     }

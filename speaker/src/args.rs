@@ -7,6 +7,9 @@ use clap::{Parser, ValueEnum};
 use herald_speaker_core::{ForwardConfig, MASQUERADE_MARK, ServiceProxy};
 use ipnet::IpNet;
 
+/// Failed requests are logged where they are handled; the client would log each a second time.
+const LOG: &str = "info,kube_client::client::builder=off";
+
 /// Herald's speaker: announces load-balancer addresses by ARP and NDP, and forwards Services on its node.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "herald-speaker", version)]
@@ -62,7 +65,7 @@ pub struct Args {
     pub log_format: LogFormat,
 
     /// What is logged: a level (info, debug) or filters by module (herald_speaker=debug,kube=warn).
-    #[arg(long, env = "HERALD_LOG", default_value = "info")]
+    #[arg(long, env = "HERALD_LOG", default_value = LOG)]
     pub log: String,
 
     /// Remove everything the speaker ever made in this node's kernel, and exit.

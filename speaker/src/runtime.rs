@@ -44,9 +44,6 @@ const OBSERVATIONS: usize = 1024;
 /// Settings that somebody else changes are found after this time.
 const KERNEL_CHECK_EVERY: Duration = Duration::from_secs(300);
 
-/// Failed requests are logged where they are handled; the client would log each a second time.
-const LOG: &str = "info,kube_client::client::builder=off";
-
 fn log_to_stderr(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log).with_context(|| {
         format!(

@@ -1,4 +1,4 @@
-//! The AWS emulator (tests/aws) as a test's world: one process for all tests, one account for each.
+//! The AWS emulator (tests/moto) as a test's world: one process for all tests, one account for each.
 
 #![allow(
     dead_code,
@@ -39,7 +39,9 @@ pub fn emulator() -> Option<&'static Emulator> {
 
 /// Says why a test did nothing.
 pub fn skipped(test: &str) {
-    eprintln!("skipped {test}: run python3 tests/aws/setup.py to make the AWS emulator");
+    eprintln!(
+        "skipped {test}: run python3 provider-trait/aws/tests/moto/setup.py to make the AWS emulator"
+    );
 }
 
 fn root() -> PathBuf {
@@ -52,13 +54,13 @@ fn start() -> Option<Emulator> {
         let ci = std::env::var("CI").is_ok_and(|value| value == "true");
         assert!(
             !ci,
-            "the AWS emulator is missing: run python3 tests/aws/setup.py"
+            "the AWS emulator is missing: run python3 provider-trait/aws/tests/moto/setup.py"
         );
         return None;
     }
     let mut process = Command::new(python)
-        .args(["-m", "emulator"])
-        .current_dir(root().join("tests/aws"))
+        .args(["-B", "-m", "emulator"])
+        .current_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/moto"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -89,19 +89,26 @@ fn reach_services(cluster: &Cluster) -> Result<()> {
             "kubernetes.default.svc:443:10.96.0.1",
             url,
         ];
-        let answer = cluster.run(Place::Node(1), &curl)?;
-        ensure!(answer.contains("v1.35.4"), "{answer}");
+        // kube-proxy programs at its own pace, the slower right after a cable was out.
+        wait_for("the API server by its cluster IP", DEADLINE, || {
+            let answer = cluster.run(Place::Node(1), &curl)?;
+            ensure!(answer.contains("v1.35.4"), "{answer}");
+            Ok(Some(()))
+        })?;
     }
     // A DNS query for kubernetes.default.svc.cluster.local, type A, over TCP to both cluster IPs of kube-dns.
     let query = r"printf '\0\66\0\7\1\0\0\1\0\0\0\0\0\0\12kubernetes\7default\3svc\7cluster\5local\0\0\1\0\1'";
     for server in ["10.96.0.10", "fd00:10:96::a"] {
         let ask = format!("{query} | nc -w2 {server} 53 | od -An -tu1 | tr -d '\\n'");
-        let answer = cluster.run(Place::Node(1), &["sh", "-c", &ask])?;
-        let words: Vec<&str> = answer.split_whitespace().collect();
-        ensure!(
-            words.ends_with(&["10", "96", "0", "1"]),
-            "{server} answers {answer:?}"
-        );
+        wait_for("DNS by its cluster IP", DEADLINE, || {
+            let answer = cluster.run(Place::Node(1), &["sh", "-c", &ask])?;
+            let words: Vec<&str> = answer.split_whitespace().collect();
+            ensure!(
+                words.ends_with(&["10", "96", "0", "1"]),
+                "{server} answers {answer:?}"
+            );
+            Ok(Some(()))
+        })?;
     }
     Ok(())
 }

@@ -20,6 +20,7 @@
 //! | certs, control_plane, node, node_config, relay | the cluster's processes |
 //! | bring_up, cluster, rollout, install, speaker, status | using it |
 //! | state, process, down | what is written down, and taking it down |
+//! | moto | AWS, for the provider |
 //! | capture, dump, wait | finding out |
 
 mod archive;
@@ -33,6 +34,7 @@ mod dump;
 mod images;
 mod install;
 pub mod link;
+pub mod moto;
 mod netns;
 mod network;
 mod node;

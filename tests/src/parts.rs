@@ -149,7 +149,7 @@ fn build(part: Part, source: &Path, output: &Path) -> Result<()> {
 }
 
 /// Where built parts are kept: outside the checkout, so that a fresh clone finds them.
-fn cache() -> Result<PathBuf> {
+pub(crate) fn cache() -> Result<PathBuf> {
     let base = match std::env::var_os("XDG_CACHE_HOME").filter(|value| !value.is_empty()) {
         Some(folder) => PathBuf::from(folder),
         None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache"),

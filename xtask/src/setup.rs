@@ -9,7 +9,7 @@ use herald_tests::{Part, run};
 use crate::root;
 
 /// Debian packages, each with a file that shows it is there.
-const PACKAGES: [(&str, &str); 21] = [
+const PACKAGES: [(&str, &str); 22] = [
     ("arping", "/usr/sbin/arping"),
     ("busybox-static", "/usr/share/doc/busybox-static"),
     ("ca-certificates", "/etc/ssl/certs/ca-certificates.crt"),
@@ -27,6 +27,7 @@ const PACKAGES: [(&str, &str); 21] = [
     ("nftables", "/usr/sbin/nft"),
     ("openssl", "/usr/bin/openssl"),
     ("procps", "/usr/share/doc/procps"),
+    ("python3-venv", "/usr/share/doc/python3-venv"),
     ("runc", "/usr/sbin/runc"),
     ("socat", "/usr/bin/socat"),
     ("tcpdump", "/usr/bin/tcpdump"),
@@ -46,6 +47,8 @@ pub(crate) fn setup() -> Result<()> {
         let program = herald_tests::ensure_part(part)?;
         println!("{:<12} {}", part.name(), program.display());
     }
+    let python = herald_tests::moto::ensure()?;
+    println!("moto         {}", python.display());
     Ok(())
 }
 

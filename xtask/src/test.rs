@@ -15,7 +15,9 @@ use crate::step::{seconds, step};
 use tally::Tally;
 
 /// Test targets of herald-tests begin so, by what they need; in the order they run.
-const RUNGS: [&str; 4] = ["netns_", "api_", "lab_", "e2e_"];
+const RUNGS: [&str; 5] = ["netns_", "aws_", "api_", "lab_", "e2e_"];
+/// Those that run without a cluster.
+const WITHOUT_CLUSTER: [&str; 2] = ["netns_", "aws_"];
 
 /// A step and what it runs.
 struct Step {
@@ -115,7 +117,8 @@ fn steps(targets: &Targets) -> Vec<Step> {
     steps.push(Step::cargo("doc", &[&test[..], &["--doc"]].concat()));
     for target in &targets.rungs {
         let args = [&test[..], &["--test", target, "--", "--test-threads=1"]].concat();
-        steps.push(if target.starts_with(RUNGS[0]) {
+        let alone = WITHOUT_CLUSTER.iter().any(|rung| target.starts_with(rung));
+        steps.push(if alone {
             Step::cargo(target, &args)
         } else {
             Step::cluster(target, &args)

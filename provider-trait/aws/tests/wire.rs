@@ -261,7 +261,7 @@ fn many_load_balancers_are_listed_page_by_page() {
 #[test]
 fn many_services_at_once_under_throttling_all_arrive_and_keep_to_the_limit() {
     run("throttling", |account| async {
-        const SERVICES: usize = 12;
+        const SERVICES: usize = 20;
         let cluster = Cluster::new(account).await;
         let throttle = |action: &str, count: u32| json!({ "action": action, "count": count, "code": "Throttling", "status": 400 });
         let faults = [
@@ -294,9 +294,8 @@ fn many_services_at_once_under_throttling_all_arrive_and_keep_to_the_limit() {
         let mut requests: Vec<_> = (0..SERVICES)
             .map(|n| limited.request(&format!("s{n}")))
             .collect();
-        for request in &mut requests {
-            session.settle(request).await;
-        }
+        // All at once: they share the inventory, the limiter, and the one backend group that all of them want to make.
+        futures::future::join_all(requests.iter_mut().map(|request| session.settle(request))).await;
         let took = started.elapsed();
         let counts = limited.client.metrics().counts();
         let of = |result: &str| -> u64 {
@@ -388,6 +387,69 @@ fn an_unreachable_endpoint_is_retryable_and_says_where() {
             (ErrorKind::Retryable, "ConnectionFailed")
         );
         assert_eq!(error.operation, "DescribeLoadBalancers");
+    });
+}
+
+#[test]
+fn tls_is_checked_against_the_given_authorities() {
+    run("TLS", |account| async move {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: String| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let certificate = write("certificate.pem", made.cert.pem());
+        let key = write("key.pem", made.signing_key.serialize_pem());
+        let other = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let stranger = write("stranger.pem", other.cert.pem());
+        let empty = write("empty.pem", String::new());
+        let tls = [
+            "--tls-certificate",
+            certificate.to_str().unwrap(),
+            "--tls-key",
+            key.to_str().unwrap(),
+        ];
+        let emulator = emulated::start_with(&tls).unwrap();
+        assert!(emulator.url.starts_with("https://"));
+        let connect = async |bundle: &std::path::PathBuf| {
+            let (endpoint, ca_bundle) = (Some(emulator.url.clone()), Some(bundle.clone()));
+            AwsClient::connect(Options {
+                endpoint,
+                ca_bundle,
+                ..options(&account, "vpc-1")
+            })
+            .await
+        };
+        let name = BTreeSet::from(["x".to_owned()]);
+        let query = herald_provider_aws::call::Query::Names {
+            id: herald_provider::LoadBalancerId::of_service("u"),
+            load_balancers: name.clone(),
+            target_groups: BTreeSet::new(),
+            security_groups: name,
+        };
+        connect(&certificate)
+            .await
+            .unwrap()
+            .ask(&query)
+            .await
+            .unwrap();
+        let error = connect(&stranger)
+            .await
+            .unwrap()
+            .ask(&query)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.kind, error.code.as_str()),
+            (ErrorKind::Retryable, "ConnectionFailed")
+        );
+        let error = connect(&empty).await.unwrap_err().to_string();
+        assert!(
+            error.contains("empty.pem") && error.contains("no PEM certificate"),
+            "{error}"
+        );
     });
 }
 

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 /// A running emulator; it ends with the test process, whose end of the pipe to it closes.
 pub struct Emulator {
-    _process: Child,
+    process: Child,
     pub url: String,
 }
 
@@ -49,17 +49,21 @@ fn root() -> PathBuf {
 }
 
 fn start() -> Option<Emulator> {
+    start_with(&[])
+}
+
+/// An emulator of a test's own, with further arguments.
+pub fn start_with(arguments: &[&str]) -> Option<Emulator> {
     let python = root().join("target/aws-emulator/bin/python");
     if !python.exists() {
         let ci = std::env::var("CI").is_ok_and(|value| value == "true");
-        assert!(
-            !ci,
-            "the AWS emulator is missing: run python3 provider-trait/aws/tests/moto/setup.py"
-        );
+        let remedy = "run python3 provider-trait/aws/tests/moto/setup.py";
+        assert!(!ci, "the AWS emulator is missing: {remedy}");
         return None;
     }
     let mut process = Command::new(python)
         .args(["-B", "-m", "emulator"])
+        .args(arguments)
         .current_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/moto"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -72,10 +76,15 @@ fn start() -> Option<Emulator> {
         .unwrap();
     let said: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("emulator: {line}"));
     let url = said["url"].as_str().unwrap().to_owned();
-    Some(Emulator {
-        _process: process,
-        url,
-    })
+    Some(Emulator { process, url })
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        // It ends with its input; the wait only collects it.
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
 }
 
 /// One account of the emulator.

@@ -26,6 +26,7 @@ mod error;
 mod outcome;
 mod provider;
 mod request;
+mod schedule;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
@@ -41,4 +42,5 @@ pub use request::{
     EndpointPort, EndpointTarget, LoadBalancerId, LoadBalancerRequest, NodeTarget, PortKey,
     PortRequest, Readiness, ServiceRequest, Taint, TargetPort,
 };
+pub use schedule::{Schedule, Work};
 pub use time::UnixTime;

@@ -351,6 +351,30 @@ fn what_is_not_honoured_warns_or_refuses_never_silently() {
     assert_eq!(of("example.com/other").warnings, Vec::new());
 }
 
+#[test]
+fn the_documentation_names_every_annotation_under_what_becomes_of_it() {
+    let page = include_str!("../../../../docs/aws/annotations.md");
+    let section = |title: &str| {
+        let after = page.split(&format!("## {title}\n")).nth(1).expect(title);
+        after.split("\n## ").next().unwrap().to_owned()
+    };
+    for (name, support) in KNOWN {
+        let text = section(match support {
+            Support::Honoured => "Honoured",
+            Support::Meaningless => "Without meaning",
+            Support::Missing(_) => "Not supported: a warning",
+            Support::Refused(_) => "Not supported: refused",
+        });
+        // A name that stands for many is shown with what follows it.
+        let shown = if name.ends_with('.') {
+            format!("| `{name}")
+        } else {
+            format!("| `{name}` |")
+        };
+        assert!(text.contains(&shown), "{name} is not where it belongs");
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn no_value_makes_it_panic(n in 0..KNOWN.len(), value in "\\PC{0,40}") {

@@ -215,9 +215,10 @@ fn pack(archive: &Path, images: &[Image]) -> Result<()> {
     Ok(())
 }
 
-/// Under another name first: a reader sees the old archive or the new one, whole.
+/// Under another name first, of this process alone: a reader sees the old archive or the new one, whole, and two writers do
+/// not meet.
 fn write(archive: &Path, images: &[Image]) -> std::io::Result<()> {
-    let unfinished = archive.with_extension("unfinished");
+    let unfinished = archive.with_extension(format!("unfinished-{}", std::process::id()));
     let mut out = BufWriter::new(std::fs::File::create(&unfinished)?);
     oci::write_archive(images, &mut out)?;
     out.flush()?;

@@ -176,7 +176,7 @@ pub(crate) fn download_survives(cluster: &Cluster, namespace: &str) -> Result<()
     Ok(())
 }
 
-/// A node dies with everything on it: its addresses and its pods' traffic move.
+/// A node dies with everything on it: its addresses and its pods' traffic move. Its Speaker object goes with its Node.
 pub(crate) fn node_crash(cluster: &Cluster, namespace: &str) -> Result<()> {
     let address = web(cluster, namespace, 3)?;
     let dead = owner(cluster, address)?;
@@ -214,7 +214,15 @@ pub(crate) fn node_crash(cluster: &Cluster, namespace: &str) -> Result<()> {
         (address, 9000),
         Transport::Tcp,
     )?;
-    Ok(())
+    cluster.kubectl(&["delete", "node", &dead])?;
+    wait_for(
+        &format!("Speaker {dead} to go with its Node"),
+        NODE_LOSS,
+        || {
+            let left = cluster.kubectl(&["get", "speakers", "-o", "name"])?;
+            Ok((!left.contains(&format!("/{dead}\n"))).then_some(()))
+        },
+    )
 }
 
 fn web(cluster: &Cluster, namespace: &str, replicas: usize) -> Result<IpAddr> {

@@ -1,4 +1,4 @@
-//! Over the wire against the AWS emulator: what is written is read back as it was meant, and how many calls it takes.
+//! Over the wire against the AWS emulator: what is written is read back as it was meant, and errors as what they are.
 
 #![cfg(feature = "client")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
@@ -6,92 +6,18 @@
 mod emulated;
 mod memory;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
-use std::time::Duration;
+use std::collections::BTreeSet;
 
-use emulated::Account;
-use emulated::harness::{Cluster, options};
+use emulated::harness::{Cluster, options, ports, rich};
+use emulated::run;
 use herald_core::Protocol;
 use herald_provider::testing::conformance::{Harness, Session};
-use herald_provider::{ErrorKind, LoadBalancerRequest, Outcome, PortRequest};
+use herald_provider::{ErrorKind, Outcome};
 use herald_provider_aws::Api;
-use herald_provider_aws::client::{AwsClient, Limits, Options, Rate, static_credentials};
+use herald_provider_aws::client::{AwsClient, Options, static_credentials};
 use herald_provider_aws::model::TargetType;
-use memory::harness::{annotate, endpoints, port};
-use serde_json::{Value, json};
-
-fn run<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Account) -> F) {
-    let Some(emulator) = emulated::emulator() else {
-        return emulated::skipped(test);
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(body(Account::new(emulator)));
-}
-
-fn ports(all: &[(u16, Protocol)]) -> Vec<PortRequest> {
-    all.iter()
-        .map(|(number, protocol)| port(*number, *protocol))
-        .collect()
-}
-
-/// Everything at once that is set through annotations.
-fn rich(cluster: &Cluster) -> LoadBalancerRequest {
-    let mut request = cluster.request("rich");
-    request.services[0].ports = ports(&[
-        (80, Protocol::Tcp),
-        (443, Protocol::Tcp),
-        (53, Protocol::Tcp),
-        (53, Protocol::Udp),
-        (90, Protocol::Udp),
-    ]);
-    let ask = |verb: &str, count: u32| -> Vec<String> {
-        let made = cluster.account.ask(verb, json!({ "count": count }));
-        made.as_array()
-            .unwrap()
-            .iter()
-            .map(|one| one.as_str().unwrap().to_owned())
-            .collect()
-    };
-    let addresses = ask("allocate", 2).join(",");
-    let certificates = ask("certificates", 2).join(",");
-    for (name, value) in [
-        ("aws-load-balancer-scheme", "internet-facing"),
-        ("aws-load-balancer-eip-allocations", &addresses),
-        ("aws-load-balancer-ssl-cert", &certificates),
-        ("aws-load-balancer-ssl-ports", "443"),
-        ("aws-load-balancer-alpn-policy", "HTTP2Preferred"),
-        ("aws-load-balancer-enable-tcp-udp-listener", "true"),
-        ("aws-load-balancer-proxy-protocol-per-target-group", "80"),
-        (
-            "aws-load-balancer-target-group-attributes",
-            "deregistration_delay.timeout_seconds=30",
-        ),
-        (
-            "aws-load-balancer-attributes",
-            "load_balancing.cross_zone.enabled=true",
-        ),
-        (
-            "aws-load-balancer-listener-attributes.TCP-80",
-            "tcp.idle_timeout.seconds=60",
-        ),
-        ("aws-load-balancer-healthcheck-interval", "15"),
-        (
-            "aws-load-balancer-additional-resource-tags",
-            "team=net,app=a b",
-        ),
-    ] {
-        annotate(&mut request, name, value);
-    }
-    request.services[0].source_ranges = vec![
-        "192.0.2.0/24".parse().unwrap(),
-        "198.51.100.7/32".parse().unwrap(),
-    ];
-    request
-}
+use memory::harness::{annotate, endpoints};
+use serde_json::json;
 
 #[test]
 fn what_is_written_is_read_back_as_it_was_meant() {
@@ -183,54 +109,6 @@ fn pods_are_targets_in_both_families() {
 }
 
 #[test]
-fn a_resync_takes_the_calls_the_documentation_says() {
-    run("the resync", |account| async {
-        const SERVICES: usize = 25;
-        let cluster = Cluster::new(account).await;
-        let session = Session::start(&cluster).await;
-        let mut requests: Vec<_> = (0..SERVICES)
-            .map(|n| cluster.request(&format!("s{n}")))
-            .collect();
-        for request in &mut requests {
-            session.settle(request).await;
-        }
-        cluster.account.forget_calls();
-        let fresh = Session::start(&cluster).await;
-        for request in &requests {
-            let done = fresh.ensure(request).await;
-            assert_eq!(done.report.services[0].outcome, Outcome::Ready);
-        }
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for (action, changes, result) in cluster.account.calls() {
-            assert!(!changes, "{action} changes something");
-            assert_eq!(result, "ok", "{action}");
-            *counts.entry(action).or_default() += 1;
-        }
-        let groups = 2 * SERVICES;
-        let expected = [
-            ("DescribeListeners", SERVICES),
-            ("DescribeLoadBalancers", 1),
-            ("DescribeRouteTables", 1),
-            ("DescribeSecurityGroups", 1),
-            ("DescribeSubnets", 1),
-            // Load balancers and target groups twenty at a time; listeners with their load balancer.
-            (
-                "DescribeTags",
-                SERVICES.div_ceil(20) + groups.div_ceil(20) + SERVICES,
-            ),
-            ("DescribeTargetGroups", 1),
-            ("DescribeTargetHealth", groups),
-            ("DescribeVpcs", 1),
-        ];
-        let expected: BTreeMap<String, usize> = expected
-            .into_iter()
-            .map(|(name, n)| (name.to_owned(), n))
-            .collect();
-        assert_eq!(counts, expected);
-    });
-}
-
-#[test]
 fn many_load_balancers_are_listed_page_by_page() {
     run("paging", |account| async {
         let cluster = Cluster::new(account).await;
@@ -255,83 +133,6 @@ fn many_load_balancers_are_listed_page_by_page() {
                 .count()
                 > 2
         );
-    });
-}
-
-#[test]
-fn many_services_at_once_under_throttling_all_arrive_and_keep_to_the_limit() {
-    run("throttling", |account| async {
-        const SERVICES: usize = 20;
-        let cluster = Cluster::new(account).await;
-        let throttle = |action: &str, count: u32| json!({ "action": action, "count": count, "code": "Throttling", "status": 400 });
-        let faults = [
-            throttle("CreateTargetGroup", 9),
-            throttle("CreateLoadBalancer", 7),
-            throttle("DescribeTargetHealth", 4),
-        ];
-        cluster.account.ask("faults", json!({ "faults": faults }));
-        let limit = Rate {
-            per_second: 40.0,
-            burst: 5,
-        };
-        let vpc = cluster.made["vpc"].as_str().unwrap();
-        let limits = Limits {
-            read: limit,
-            change: limit,
-            targets: limit,
-        };
-        let client = AwsClient::connect(Options {
-            limits,
-            ..options(&cluster.account, vpc)
-        })
-        .await;
-        let limited = Cluster {
-            client: client.unwrap(),
-            ..cluster
-        };
-        let session = Session::start(&limited).await;
-        let started = std::time::Instant::now();
-        let mut requests: Vec<_> = (0..SERVICES)
-            .map(|n| limited.request(&format!("s{n}")))
-            .collect();
-        // All at once: they share the inventory, the limiter, and the one backend group that all of them want to make.
-        futures::future::join_all(requests.iter_mut().map(|request| session.settle(request))).await;
-        let took = started.elapsed();
-        let counts = limited.client.metrics().counts();
-        let of = |result: &str| -> u64 {
-            counts
-                .iter()
-                .filter(|c| c.result == result)
-                .map(|c| c.count)
-                .sum()
-        };
-        assert_eq!(of("Throttling"), 20, "{counts:?}");
-        let changes = [
-            "CreateTargetGroup",
-            "CreateLoadBalancer",
-            "CreateListener",
-            "CreateSecurityGroup",
-        ];
-        let sent: u64 = counts
-            .iter()
-            .filter(|c| changes.contains(&c.operation))
-            .map(|c| c.count)
-            .sum();
-        let least = Duration::from_secs_f64((f64::from(u32::try_from(sent).unwrap()) - 5.0) / 40.0);
-        assert!(
-            took >= least,
-            "{sent} changing calls in {took:?}, at least {least:?} at this rate"
-        );
-        let resources = limited.resources().await;
-        let balancers = resources
-            .iter()
-            .filter(|line| line.starts_with("nlb "))
-            .count();
-        let groups = resources
-            .iter()
-            .filter(|line| line.starts_with("target group "))
-            .count();
-        assert_eq!((balancers, groups), (SERVICES, 2 * SERVICES), "none twice");
     });
 }
 
@@ -451,104 +252,4 @@ fn tls_is_checked_against_the_given_authorities() {
             "{error}"
         );
     });
-}
-
-/// The actions of the documented IAM policy, as `service:Action`.
-fn policy() -> BTreeSet<String> {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../docs/aws/iam-policy.json"
-    );
-    let policy: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let statements = policy["Statement"].as_array().unwrap().iter();
-    let actions = statements.flat_map(|s| match &s["Action"] {
-        Value::Array(all) => all.clone(),
-        one => vec![one.clone()],
-    });
-    actions
-        .map(|action| action.as_str().unwrap().to_owned())
-        .collect()
-}
-
-#[test]
-fn the_iam_policy_allows_what_is_called_and_nothing_else() {
-    run("the IAM policy", |account| async {
-        let cluster = Cluster::new(account).await;
-        let session = Session::start(&cluster).await;
-        let mut request = rich(&cluster);
-        session.settle(&mut request).await;
-        let session = Session::start(&cluster).await;
-        // Every kind of change that the rich request did not need.
-        let annotation = |request: &mut LoadBalancerRequest, name: &str, value: &str| {
-            annotate(request, name, value);
-        };
-        let third = cluster.account.ask("certificates", json!({ "count": 1 }));
-        annotation(
-            &mut request,
-            "aws-load-balancer-ssl-cert",
-            third[0].as_str().unwrap(),
-        );
-        annotation(&mut request, "aws-load-balancer-healthcheck-interval", "20");
-        annotation(
-            &mut request,
-            "aws-load-balancer-additional-resource-tags",
-            "team=net",
-        );
-        request.services[0].ports.remove(4);
-        session.settle(&mut cluster.with_targets(&request, 2)).await;
-        let mut inner = cluster.request("inner");
-        annotate(
-            &mut inner,
-            "aws-load-balancer-subnets",
-            cluster.made["subnets"][2].as_str().unwrap(),
-        );
-        session.settle(&mut inner).await;
-        let both = format!(
-            "{},{}",
-            cluster.made["subnets"][2].as_str().unwrap(),
-            cluster.made["subnets"][3].as_str().unwrap()
-        );
-        annotate(&mut inner, "aws-load-balancer-subnets", &both);
-        session.settle(&mut inner).await;
-        annotate(&mut inner, "aws-load-balancer-ip-address-type", "dualstack");
-        annotate(
-            &mut inner,
-            "aws-load-balancer-security-groups",
-            cluster.config.node_groups.first().unwrap(),
-        );
-        session.settle(&mut inner).await;
-        remove_all(&session, &[&request, &inner]).await;
-
-        let called: BTreeSet<String> = cluster.account.ask("state", json!({}))["calls"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|c| {
-                format!(
-                    "{}:{}",
-                    c["service"].as_str().unwrap(),
-                    c["action"].as_str().unwrap()
-                )
-            })
-            .collect();
-        let mut allowed = policy();
-        // Implied by tags in the creating call, never called by itself.
-        assert!(allowed.remove("ec2:CreateTags"));
-        assert_eq!(
-            called.difference(&allowed).collect::<Vec<_>>(),
-            Vec::<&String>::new(),
-            "not allowed"
-        );
-        assert_eq!(
-            allowed.difference(&called).collect::<Vec<_>>(),
-            Vec::<&String>::new(),
-            "not needed"
-        );
-    });
-}
-
-async fn remove_all(session: &Session<'_, Cluster>, requests: &[&LoadBalancerRequest]) {
-    for request in requests {
-        session.remove(&request.id).await;
-    }
 }

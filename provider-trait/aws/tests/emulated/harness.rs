@@ -6,7 +6,9 @@ use std::time::Duration;
 use herald_core::Protocol;
 use herald_provider::testing::conformance::Harness;
 use herald_provider::testing::fake::When;
-use herald_provider::{Backoff, ErrorKind, Ingress, LoadBalancerRequest, PortKey, UnixTime};
+use herald_provider::{
+    Backoff, ErrorKind, Ingress, LoadBalancerRequest, PortKey, PortRequest, UnixTime,
+};
 use herald_provider_aws::client::{AwsClient, Limits, Options, Rate, static_credentials};
 use herald_provider_aws::{AwsProvider, Config};
 use serde_json::{Value, json};
@@ -221,4 +223,65 @@ impl Harness for Cluster {
         asked["attributes"] = json!({ "deletion_protection.enabled": on.to_string() });
         self.account.ask("attributes", asked);
     }
+}
+
+pub fn ports(all: &[(u16, Protocol)]) -> Vec<PortRequest> {
+    all.iter()
+        .map(|(number, protocol)| port(*number, *protocol))
+        .collect()
+}
+
+/// Everything at once that is set through annotations.
+pub fn rich(cluster: &Cluster) -> LoadBalancerRequest {
+    let mut request = cluster.request("rich");
+    request.services[0].ports = ports(&[
+        (80, Protocol::Tcp),
+        (443, Protocol::Tcp),
+        (53, Protocol::Tcp),
+        (53, Protocol::Udp),
+        (90, Protocol::Udp),
+    ]);
+    let ask = |verb: &str, count: u32| -> Vec<String> {
+        let made = cluster.account.ask(verb, json!({ "count": count }));
+        made.as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one.as_str().unwrap().to_owned())
+            .collect()
+    };
+    let addresses = ask("allocate", 2).join(",");
+    let certificates = ask("certificates", 2).join(",");
+    for (name, value) in [
+        ("aws-load-balancer-scheme", "internet-facing"),
+        ("aws-load-balancer-eip-allocations", &addresses),
+        ("aws-load-balancer-ssl-cert", &certificates),
+        ("aws-load-balancer-ssl-ports", "443"),
+        ("aws-load-balancer-alpn-policy", "HTTP2Preferred"),
+        ("aws-load-balancer-enable-tcp-udp-listener", "true"),
+        ("aws-load-balancer-proxy-protocol-per-target-group", "80"),
+        (
+            "aws-load-balancer-target-group-attributes",
+            "deregistration_delay.timeout_seconds=30",
+        ),
+        (
+            "aws-load-balancer-attributes",
+            "load_balancing.cross_zone.enabled=true",
+        ),
+        (
+            "aws-load-balancer-listener-attributes.TCP-80",
+            "tcp.idle_timeout.seconds=60",
+        ),
+        ("aws-load-balancer-healthcheck-interval", "15"),
+        (
+            "aws-load-balancer-additional-resource-tags",
+            "team=net,app=a b",
+        ),
+    ] {
+        annotate(&mut request, name, value);
+    }
+    request.services[0].source_ranges = vec![
+        "192.0.2.0/24".parse().unwrap(),
+        "198.51.100.7/32".parse().unwrap(),
+    ];
+    request
 }

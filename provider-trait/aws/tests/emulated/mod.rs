@@ -14,6 +14,7 @@
 
 pub mod harness;
 
+use std::future::Future;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -147,4 +148,16 @@ impl Account {
     pub fn forget_calls(&self) {
         self.ask("forget", json!({}));
     }
+}
+
+/// Runs a test with an account of its own, where there is an emulator.
+pub fn run<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Account) -> F) {
+    let Some(emulator) = emulator() else {
+        return skipped(test);
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(body(Account::new(emulator)));
 }

@@ -6,9 +6,11 @@
     reason = "each test binary uses a part of it"
 )]
 
+mod balancers;
 pub mod harness;
 mod read;
 mod rules;
+pub mod story;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -2,6 +2,7 @@
 
 mod change;
 mod convert;
+mod create;
 mod read;
 
 use aws_sdk_elasticloadbalancingv2 as sdk;
@@ -19,3 +20,17 @@ impl Elbv2 {
         }
     }
 }
+
+/// A request built by `$call`, sent for `$operation`.
+macro_rules! send {
+    ($caller:ident, $operation:expr, $call:expr) => {{
+        let operation = $operation;
+        let request = || {
+            let call = $call;
+            async move { call.send().await.map_err(Failure::from) }
+        };
+        $caller.attempt(operation, request).await
+    }};
+}
+
+use send;

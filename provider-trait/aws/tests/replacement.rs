@@ -1,0 +1,186 @@
+//! What can be changed in place, and what takes another load balancer, on AWS in memory.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+
+mod memory;
+
+use std::collections::BTreeMap;
+
+use herald_core::Protocol;
+use herald_provider::Outcome;
+use herald_provider::testing::conformance::{Harness, Session, block_on};
+use herald_provider_aws::annotations::ACCEPT_DOWNTIME;
+use herald_provider_aws::call::Change;
+use herald_provider_aws::model::Subnet;
+use memory::harness::{Cluster, annotate, config, port};
+use memory::story::{cluster, code, index, only, pass, settle, web};
+
+#[test]
+fn a_load_balancer_without_groups_stays_so_until_it_is_replaced() {
+    let cluster = cluster();
+    let mut request = web();
+    annotate(&mut request, "aws-load-balancer-disable-nlb-sg", "true");
+    settle(&cluster, &mut request);
+    only(&cluster, |nlb, _| {
+        assert!(nlb.spec.security_groups.is_empty());
+    });
+    request.services[0].annotations.clear();
+    let log = settle(&cluster, &mut request);
+    let created = index(&log, |c| matches!(c, Change::CreateLoadBalancer { .. }));
+    let deleted = index(&log, |c| matches!(c, Change::DeleteLoadBalancer { .. }));
+    assert!(created < deleted);
+    only(&cluster, |nlb, _| {
+        assert_eq!(nlb.spec.security_groups.len(), 2);
+    });
+}
+
+fn subnet(n: u8, zone: &str) -> Subnet {
+    Subnet {
+        id: format!("subnet-{n}"),
+        zone: format!("us-east-1{zone}"),
+        nets: vec![format!("10.0.{n}.0/24").parse().unwrap()],
+        free: 200,
+        public: false,
+        tags: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn found_subnets_grow_with_the_vpc_and_never_shrink() {
+    let cluster = cluster();
+    let mut request = web();
+    settle(&cluster, &mut request);
+    let mappings = |cluster: &Cluster| only(cluster, |nlb, _| nlb.spec.mappings.len());
+    assert_eq!(mappings(&cluster), 2, "one in each zone");
+    cluster.aws.world().subnets.push(subnet(9, "c"));
+    let log = settle(&cluster, &mut request);
+    assert!(matches!(log[..], [Change::SetSubnets { .. }]), "{log:#?}");
+    assert_eq!(mappings(&cluster), 3);
+    for subnet in &mut cluster.aws.world().subnets {
+        subnet.free = 0;
+    }
+    assert_eq!(pass(&cluster, &request), (Outcome::Ready, vec![]));
+    let role = ("kubernetes.io/role/elb".to_owned(), "1".to_owned());
+    cluster.aws.world().subnets[0].tags.extend([role]);
+    let mut public = memory::harness::request("public", vec![port(80, Protocol::Tcp)]);
+    annotate(&mut public, "aws-load-balancer-scheme", "internet-facing");
+    let (outcome, _) = pass(&cluster, &public);
+    assert_eq!(code(&outcome), "NoSubnet");
+    let message = &outcome.reason().unwrap().message;
+    assert!(
+        message.contains("1 with fewer than 8 free addresses"),
+        "{message}"
+    );
+    assert!(message.contains("4 without the role tag"), "{message}");
+}
+
+#[test]
+fn taking_a_named_subnet_away_takes_a_replacement() {
+    let cluster = cluster();
+    let mut request = web();
+    annotate(
+        &mut request,
+        "aws-load-balancer-subnets",
+        "subnet-2,subnet-3",
+    );
+    settle(&cluster, &mut request);
+    annotate(&mut request, "aws-load-balancer-subnets", "subnet-2");
+    let log = settle(&cluster, &mut request);
+    assert!(
+        log.iter()
+            .any(|c| matches!(c, Change::CreateLoadBalancer { .. }))
+    );
+    assert_eq!(only(&cluster, |nlb, _| nlb.spec.mappings.len()), 1);
+    annotate(
+        &mut request,
+        "aws-load-balancer-subnets",
+        "subnet-0,subnet-2",
+    );
+    let (outcome, log) = pass(&cluster, &request);
+    assert_eq!(
+        (code(&outcome), log.len()),
+        ("InvalidSubnet", 0),
+        "two in one zone: {outcome:?}"
+    );
+}
+
+#[test]
+fn what_cannot_coexist_is_refused_unless_a_downtime_is_accepted() {
+    for address in [true, false] {
+        let cluster = cluster();
+        let mut request = web();
+        if address {
+            annotate(&mut request, "aws-load-balancer-scheme", "internet-facing");
+            annotate(
+                &mut request,
+                "aws-load-balancer-eip-allocations",
+                "eip-1,eip-2",
+            );
+        } else {
+            annotate(&mut request, "aws-load-balancer-name", "fixed");
+        }
+        settle(&cluster, &mut request);
+        annotate(&mut request, "aws-load-balancer-disable-nlb-sg", "true");
+        let (outcome, log) = pass(&cluster, &request);
+        assert_eq!(code(&outcome), "ReplacementNeedsDowntime");
+        assert_eq!(log, []);
+        let accept = (ACCEPT_DOWNTIME.to_owned(), "true".to_owned());
+        request.services[0].annotations.extend([accept]);
+        let log = settle(&cluster, &mut request);
+        let deleted = index(&log, |c| matches!(c, Change::DeleteLoadBalancer { .. }));
+        let created = index(&log, |c| matches!(c, Change::CreateLoadBalancer { .. }));
+        assert!(deleted < created, "{log:#?}");
+        only(&cluster, |nlb, _| {
+            assert!(nlb.spec.security_groups.is_empty());
+        });
+    }
+}
+
+#[test]
+fn a_name_that_is_not_ours_is_not_touched() {
+    let cluster = cluster();
+    let mut first = web();
+    annotate(&mut first, "aws-load-balancer-name", "shared");
+    settle(&cluster, &mut first);
+    let mut theirs = config();
+    theirs.cluster_uid = "another".into();
+    let other = Cluster {
+        aws: cluster.aws.clone(),
+        config: theirs,
+    };
+    let (outcome, log) = pass(&other, &first);
+    assert_eq!((code(&outcome), log.len()), ("NameTaken", 0));
+}
+
+#[test]
+fn a_change_that_is_undone_in_time_keeps_the_old_load_balancer() {
+    let cluster = cluster();
+    let mut request = web();
+    settle(&cluster, &mut request);
+    let name = only(&cluster, |nlb, _| nlb.spec.name.clone());
+    let session = block_on(Session::start(&cluster));
+    let mut changed = cluster.replaced(&request);
+    // Long enough for the switch, too short for the end of the grace.
+    for _ in 0..12 {
+        let done = block_on(session.ensure(&changed));
+        changed.services[0].published = done.report.services[0].ingress.clone();
+        block_on(cluster.advance(std::time::Duration::from_secs(20)));
+    }
+    assert_ne!(
+        changed.services[0].published, request.services[0].published,
+        "it was switched"
+    );
+    request.services[0]
+        .published
+        .clone_from(&changed.services[0].published);
+    // Without the annotation the scheme would stay what it is by now.
+    annotate(&mut request, "aws-load-balancer-scheme", "internal");
+    settle(&cluster, &mut request);
+    assert_eq!(only(&cluster, |nlb, _| nlb.spec.name.clone()), name);
+    let retires = only(&cluster, |nlb, _| {
+        nlb.spec
+            .tags
+            .contains_key(herald_provider_aws::tags::RETIRE_AT)
+    });
+    assert!(!retires);
+}

@@ -54,10 +54,10 @@ fn one(view: &View<'_>, lb: &Ref, want: &WantedPort, found: Option<&Listener>) -
                 spec,
                 tags,
             });
-            (&none, Ref::to_come(number.to_string()))
+            (&none, Ref::to_come(format!("listener {number} of {lb}")))
         }
         Some(found) => {
-            let listener = Ref::to(number.to_string(), &found.arn);
+            let listener = Ref::to(format!("listener {number} of {lb}"), &found.arn);
             if found.spec != spec {
                 let (load_balancer, listener) = (lb.clone(), listener.clone());
                 changes.push(Change::ModifyListener {

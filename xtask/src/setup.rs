@@ -9,7 +9,7 @@ use herald_tests::{Part, run};
 use crate::root;
 
 /// Debian packages, each with a file that shows it is there.
-const PACKAGES: [(&str, &str); 22] = [
+const PACKAGES: [(&str, &str); 24] = [
     ("arping", "/usr/sbin/arping"),
     ("busybox-static", "/usr/share/doc/busybox-static"),
     ("ca-certificates", "/etc/ssl/certs/ca-certificates.crt"),
@@ -23,6 +23,9 @@ const PACKAGES: [(&str, &str); 22] = [
     ("iputils-ping", "/usr/share/doc/iputils-ping"),
     ("jq", "/usr/bin/jq"),
     ("libc6-dev", "/usr/share/doc/libc6-dev"),
+    // jemalloc is built with make.
+    ("make", "/usr/bin/make"),
+    ("ndisc6", "/usr/bin/ndisc6"),
     ("netcat-openbsd", "/bin/nc.openbsd"),
     ("nftables", "/usr/sbin/nft"),
     ("openssl", "/usr/bin/openssl"),

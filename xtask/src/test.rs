@@ -115,6 +115,11 @@ fn steps(targets: &Targets) -> Vec<Step> {
     unit.extend(targets.unit.iter().flat_map(|target| ["--test", target]));
     steps.push(Step::cargo("unit", &unit));
     steps.push(Step::cargo("doc", &[&test[..], &["--doc"]].concat()));
+    steps.push(Step {
+        name: "provider-aws".to_owned(),
+        cluster: false,
+        run: Box::new(provider_aws),
+    });
     for target in &targets.rungs {
         let args = [&test[..], &["--test", target, "--", "--test-threads=1"]].concat();
         let alone = WITHOUT_CLUSTER.iter().any(|rung| target.starts_with(rung));
@@ -205,6 +210,21 @@ fn cargo(args: &[OsString]) -> Result<Tally> {
     tally::stream(cargo, &mut std::io::stdout())
 }
 
+/// The AWS provider with its clients, which a build of the workspace leaves out, against the emulator.
+fn provider_aws() -> Result<Tally> {
+    let setup = crate::root().join("provider-trait/aws/tests/moto/setup.py");
+    herald_tests::run(std::process::Command::new("python3").arg(setup))?;
+    let args = [
+        "test",
+        "-p",
+        "herald-provider-aws",
+        "--features",
+        "client",
+        "--no-fail-fast",
+    ];
+    cargo(&args.map(OsString::from))
+}
+
 fn print_summary(summary: &[(String, Tally, Duration)], took: Duration) {
     println!(
         "\n{:<28} {:>10} {:>8} {:>8}",
@@ -253,7 +273,7 @@ mod tests {
         let all = names(&[]);
         assert_eq!(all.first().map(String::as_str), Some("setup"));
         assert_eq!(all.last().map(String::as_str), Some("e2e_basic"));
-        assert_eq!(all.len(), 12);
+        assert_eq!(all.len(), 13);
     }
 
     #[test]

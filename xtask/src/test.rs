@@ -115,11 +115,10 @@ fn steps(targets: &Targets) -> Vec<Step> {
     unit.extend(targets.unit.iter().flat_map(|target| ["--test", target]));
     steps.push(Step::cargo("unit", &unit));
     steps.push(Step::cargo("doc", &[&test[..], &["--doc"]].concat()));
-    steps.push(Step {
-        name: "provider-aws".to_owned(),
-        cluster: false,
-        run: Box::new(provider_aws),
-    });
+    // Its clients, which a build of the workspace leaves out.
+    let provider = ["-p", "herald-provider-aws", "--features", "client"];
+    let provider = [&["test", "--no-fail-fast"], &provider[..]].concat();
+    steps.push(Step::cargo("provider-aws", &provider));
     for target in &targets.rungs {
         let args = [&test[..], &["--test", target, "--", "--test-threads=1"]].concat();
         let alone = WITHOUT_CLUSTER.iter().any(|rung| target.starts_with(rung));
@@ -208,21 +207,6 @@ fn cargo(args: &[OsString]) -> Result<Tally> {
         .args(args)
         .env("HERALD_IMAGES", crate::image::folder(Profile::Image));
     tally::stream(cargo, &mut std::io::stdout())
-}
-
-/// The AWS provider with its clients, which a build of the workspace leaves out, against the emulator.
-fn provider_aws() -> Result<Tally> {
-    let setup = crate::root().join("provider-trait/aws/tests/moto/setup.py");
-    herald_tests::run(std::process::Command::new("python3").arg(setup))?;
-    let args = [
-        "test",
-        "-p",
-        "herald-provider-aws",
-        "--features",
-        "client",
-        "--no-fail-fast",
-    ];
-    cargo(&args.map(OsString::from))
 }
 
 fn print_summary(summary: &[(String, Tally, Duration)], took: Duration) {

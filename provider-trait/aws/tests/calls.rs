@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 #[test]
 fn a_resync_takes_the_calls_the_documentation_says() {
-    run("the resync", |account| async {
+    run(|account| async {
         const SERVICES: usize = 25;
         let cluster = Cluster::new(account).await;
         let session = Session::start(&cluster).await;
@@ -67,7 +67,7 @@ fn a_resync_takes_the_calls_the_documentation_says() {
 
 #[test]
 fn many_services_at_once_under_throttling_all_arrive_and_keep_to_the_limit() {
-    run("throttling", |account| async {
+    run(|account| async {
         const SERVICES: usize = 20;
         let cluster = Cluster::new(account).await;
         let throttle = |action: &str, count: u32| json!({ "action": action, "count": count, "code": "Throttling", "status": 400 });
@@ -161,7 +161,7 @@ fn policy() -> BTreeSet<String> {
 
 #[test]
 fn the_iam_policy_allows_what_is_called_and_nothing_else() {
-    run("the IAM policy", |account| async {
+    run(|account| async {
         let cluster = Cluster::new(account).await;
         let session = Session::start(&cluster).await;
         let mut request = rich(&cluster);

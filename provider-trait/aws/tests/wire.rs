@@ -21,7 +21,7 @@ use serde_json::json;
 
 #[test]
 fn what_is_written_is_read_back_as_it_was_meant() {
-    run("reading back", |account| async {
+    run(|account| async {
         let cluster = Cluster::new(account).await;
         let mut request = rich(&cluster);
         let done = Session::start(&cluster).await.settle(&mut request).await;
@@ -63,7 +63,7 @@ fn what_is_written_is_read_back_as_it_was_meant() {
 
 #[test]
 fn pods_are_targets_in_both_families() {
-    run("pod targets", |account| async {
+    run(|account| async {
         let mut cluster = Cluster::new(account).await;
         cluster.config.target_type = TargetType::Ip;
         cluster.config.pod_groups = std::mem::take(&mut cluster.config.node_groups);
@@ -110,7 +110,7 @@ fn pods_are_targets_in_both_families() {
 
 #[test]
 fn many_load_balancers_are_listed_page_by_page() {
-    run("paging", |account| async {
+    run(|account| async {
         let cluster = Cluster::new(account).await;
         let subnets = json!([cluster.made["subnets"][2]]);
         for n in 0..55 {
@@ -138,7 +138,7 @@ fn many_load_balancers_are_listed_page_by_page() {
 
 #[test]
 fn wrong_credentials_are_a_matter_of_permission_in_both_clients() {
-    run("wrong credentials", |account| async {
+    run(|account| async {
         let cluster = Cluster::new(account).await;
         let vpc = cluster.made["vpc"].as_str().unwrap();
         let wrong = Some(static_credentials("AKIA000000000000", "guessed"));
@@ -170,7 +170,7 @@ fn wrong_credentials_are_a_matter_of_permission_in_both_clients() {
 
 #[test]
 fn an_unreachable_endpoint_is_retryable_and_says_where() {
-    run("an unreachable endpoint", |account| async move {
+    run(|account| async move {
         // A port that was free a moment ago and that nobody listens on.
         let free = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
@@ -193,7 +193,7 @@ fn an_unreachable_endpoint_is_retryable_and_says_where() {
 
 #[test]
 fn tls_is_checked_against_the_given_authorities() {
-    run("TLS", |account| async move {
+    run(|account| async move {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: String| {
             let path = folder.path().join(name);
@@ -212,7 +212,7 @@ fn tls_is_checked_against_the_given_authorities() {
             "--tls-key",
             key.to_str().unwrap(),
         ];
-        let emulator = emulated::start_with(&tls).unwrap();
+        let emulator = emulated::start_with(&tls);
         assert!(emulator.url.starts_with("https://"));
         let connect = async |bundle: &std::path::PathBuf| {
             let (endpoint, ca_bundle) = (Some(emulator.url.clone()), Some(bundle.clone()));

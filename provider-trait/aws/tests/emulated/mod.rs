@@ -5,12 +5,7 @@
     unreachable_pub,
     reason = "each test binary uses a part of it"
 )]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "test code"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 pub mod harness;
 
@@ -30,38 +25,17 @@ pub struct Emulator {
     pub url: String,
 }
 
-static EMULATOR: LazyLock<Option<Emulator>> = LazyLock::new(start);
+static EMULATOR: LazyLock<Emulator> = LazyLock::new(|| start_with(&[]));
 static ACCOUNT: AtomicU64 = AtomicU64::new(1);
 
-/// The emulator, or `None` where its Python environment is missing; in CI that is an error.
-pub fn emulator() -> Option<&'static Emulator> {
-    EMULATOR.as_ref()
+/// The emulator of this test process.
+pub fn emulator() -> &'static Emulator {
+    &EMULATOR
 }
 
-/// Says why a test did nothing.
-pub fn skipped(test: &str) {
-    eprintln!(
-        "skipped {test}: run python3 provider-trait/aws/tests/moto/setup.py to make the AWS emulator"
-    );
-}
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-fn start() -> Option<Emulator> {
-    start_with(&[])
-}
-
-/// An emulator of a test's own, with further arguments.
-pub fn start_with(arguments: &[&str]) -> Option<Emulator> {
-    let python = root().join("target/aws-emulator/bin/python");
-    if !python.exists() {
-        let ci = std::env::var("CI").is_ok_and(|value| value == "true");
-        let remedy = "run python3 provider-trait/aws/tests/moto/setup.py";
-        assert!(!ci, "the AWS emulator is missing: {remedy}");
-        return None;
-    }
+/// An emulator of a test's own, with further arguments. Its Python environment is made when it is missing.
+pub fn start_with(arguments: &[&str]) -> Emulator {
+    let python = herald_tests::moto::ensure().unwrap();
     let mut process = Command::new(python)
         .args(["-B", "-m", "emulator"])
         .args(arguments)
@@ -77,7 +51,7 @@ pub fn start_with(arguments: &[&str]) -> Option<Emulator> {
         .unwrap();
     let said: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("emulator: {line}"));
     let url = said["url"].as_str().unwrap().to_owned();
-    Some(Emulator { process, url })
+    Emulator { process, url }
 }
 
 impl Drop for Emulator {
@@ -150,14 +124,11 @@ impl Account {
     }
 }
 
-/// Runs a test with an account of its own, where there is an emulator.
-pub fn run<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Account) -> F) {
-    let Some(emulator) = emulator() else {
-        return skipped(test);
-    };
+/// Runs a test with an account of its own.
+pub fn run<F: Future<Output = ()>>(body: impl FnOnce(Account) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(body(Account::new(emulator)));
+    runtime.block_on(body(Account::new(emulator())));
 }

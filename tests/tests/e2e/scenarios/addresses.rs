@@ -241,14 +241,18 @@ pub(crate) fn stable(cluster: &Cluster, namespace: &str) -> Result<()> {
     )
     .context("the address of a shrunken pool does not work any more")?;
 
-    // A pool in use goes only when the last Service has left it.
+    // A pool that holds an address in use goes only when the last Service has left it.
+    apply(cluster, &[pool("shrinking", &["10.77.0.60-10.77.0.63"])])?;
+    wait_for("the finalizer of a pool in use", SOON, || {
+        let pool = get(cluster, &["addresspool", "shrinking"])?;
+        let finalizers = pool["metadata"]["finalizers"].as_array();
+        Ok(finalizers.is_some_and(|all| !all.is_empty()).then_some(()))
+    })?;
     cluster.kubectl(&["delete", "addresspool", "shrinking", "--wait=false"])?;
     let pool = get(cluster, &["addresspool", "shrinking"])?;
     ensure!(
-        !pool["metadata"]["finalizers"]
-            .as_array()
-            .is_none_or(Vec::is_empty),
-        "a pool in use has no finalizer"
+        !pool["metadata"]["deletionTimestamp"].is_null(),
+        "the pool is not being deleted: {pool}"
     );
     ask(
         cluster.name(),

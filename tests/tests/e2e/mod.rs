@@ -143,6 +143,17 @@ pub(crate) fn echo_behind(
     rolled_out(cluster, namespace, "web")
 }
 
+/// Pods `web` behind a load balancer that kube-proxy does not carry: what answers is Herald's data path.
+pub(crate) fn herald_web(cluster: &Cluster, namespace: &str, replicas: usize) -> Result<()> {
+    let service = Service::new(namespace, "web", "web");
+    echo_behind(
+        cluster,
+        namespace,
+        replicas,
+        service.load_balancer().not_for_kube_proxy(),
+    )
+}
+
 /// Waits until all pods of a Deployment are available.
 pub(crate) fn rolled_out(cluster: &Cluster, namespace: &str, deployment: &str) -> Result<()> {
     let target = format!("deployment/{deployment}");

@@ -7,24 +7,16 @@ use anyhow::{Context, Result, ensure};
 use herald_tests::{Cluster, Place, wait_for};
 
 use crate::e2e::ask::{TRANSPORTS, Transport, ask};
-use crate::e2e::objects::Service;
 use crate::e2e::observe::{SOON, addresses, get};
 use crate::e2e::scenarios::traffic::until_answered;
-use crate::e2e::{echo_behind, rolled_out};
+use crate::e2e::{herald_web, rolled_out};
 
 /// Questions in a row that must not reach a pod before it counts as gone. With two pods a chance of 1 in 2^30.
 const QUIET: usize = 30;
 
 /// Added, unready, ready again, removed; for TCP and for UDP from one and the same client socket address space.
 pub(crate) fn follow(cluster: &Cluster, namespace: &str) -> Result<()> {
-    echo_behind(
-        cluster,
-        namespace,
-        1,
-        Service::new(namespace, "web", "web")
-            .load_balancer()
-            .not_for_kube_proxy(),
-    )?;
+    herald_web(cluster, namespace, 1)?;
     let first = pods(cluster, namespace)?.remove(0);
     for address in addresses(cluster, namespace, "web", 2)? {
         for transport in TRANSPORTS {
@@ -71,14 +63,7 @@ pub(crate) fn follow(cluster: &Cluster, namespace: &str) -> Result<()> {
 
 /// A rolling update loses no connection: pods leave the data path before they stop answering.
 pub(crate) fn rolling_update(cluster: &Cluster, namespace: &str) -> Result<()> {
-    echo_behind(
-        cluster,
-        namespace,
-        2,
-        Service::new(namespace, "web", "web")
-            .load_balancer()
-            .not_for_kube_proxy(),
-    )?;
+    herald_web(cluster, namespace, 2)?;
     let address = addresses(cluster, namespace, "web", 2)?.remove(0);
     until_answered(cluster, Place::Client, (address, 9000), Transport::Tcp)?;
     cluster.kubectl(&["rollout", "restart", "-n", namespace, "deployment/web"])?;

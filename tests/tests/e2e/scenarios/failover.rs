@@ -9,8 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use herald_tests::{Capture, Cluster, Netns, Place, wait_for};
 
 use crate::e2e::ask::{Transport, ask};
-use crate::e2e::echo_behind;
-use crate::e2e::objects::Service;
+use crate::e2e::herald_web;
 use crate::e2e::observe::{NODE_LOSS, SOON, addresses, get, node, number, owner};
 use crate::e2e::scenarios::traffic::{other_node, until_answered};
 
@@ -99,10 +98,7 @@ fn turns(lines: &[String]) -> Result<Vec<(String, usize)>> {
     let mut turns: Vec<(String, usize)> = Vec::new();
     let mut answers: BTreeMap<String, usize> = BTreeMap::new();
     for line in lines {
-        if line.contains("Request who-has")
-            && line.contains("10.77.0.50")
-            && line.contains("tell 10.77.0.50")
-        {
+        if line.contains("Request who-has") && line.contains("tell 10.77.0.50") {
             answers.clear();
         } else if let Some(mac) = line
             .split("is-at ")
@@ -226,14 +222,7 @@ pub(crate) fn node_crash(cluster: &Cluster, namespace: &str) -> Result<()> {
 }
 
 fn web(cluster: &Cluster, namespace: &str, replicas: usize) -> Result<IpAddr> {
-    echo_behind(
-        cluster,
-        namespace,
-        replicas,
-        Service::new(namespace, "web", "web")
-            .load_balancer()
-            .not_for_kube_proxy(),
-    )?;
+    herald_web(cluster, namespace, replicas)?;
     let address = addresses(cluster, namespace, "web", 2)?.remove(0);
     until_answered(cluster, Place::Client, (address, 9000), Transport::Tcp)?;
     Ok(address)

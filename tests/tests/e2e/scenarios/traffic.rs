@@ -9,20 +9,13 @@ use herald_tests::{Cluster, Place, wait_for};
 use crate::e2e::ask::{Answer, TRANSPORTS, Transport, ask};
 use crate::e2e::objects::Service;
 use crate::e2e::observe::{SOON, addresses, connections, get, node, owner};
-use crate::e2e::{apply, echo_behind};
+use crate::e2e::{apply, echo_behind, herald_web};
 
 /// TCP and UDP, IPv4 and IPv6, from the LAN and from behind the router; every pod gets its share.
 ///
 /// The Service is hidden from kube-proxy, so that only Herald's data path can answer, and its counters must say so.
 pub(crate) fn load_balancer(cluster: &Cluster, namespace: &str) -> Result<()> {
-    echo_behind(
-        cluster,
-        namespace,
-        3,
-        Service::new(namespace, "web", "web")
-            .load_balancer()
-            .not_for_kube_proxy(),
-    )?;
+    herald_web(cluster, namespace, 3)?;
     check_load_balancer(cluster, namespace)
 }
 

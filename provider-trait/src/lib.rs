@@ -35,7 +35,8 @@ pub use backoff::Backoff;
 pub use drive::{Context, Ensured, Mode, Released, ensure, release};
 pub use error::{ErrorKind, ProviderError};
 pub use outcome::{
-    Ingress, Outcome, PortReport, Reason, Release, Report, ServiceReport, TargetCount,
+    EndpointHealth, Ingress, Outcome, PortReport, Reason, Release, Report, ServiceReport,
+    TargetCount,
 };
 pub use provider::{Doubt, Gate, Identity, OpenGate, Plan, Provider, Scope, Step};
 pub use request::{

@@ -1,5 +1,7 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use herald_core::ServiceKey;
@@ -147,6 +149,19 @@ pub struct PortReport {
     pub targets: TargetCount,
 }
 
+/// A Service's endpoints as targets, by address: what pod readiness gates wait for.
+///
+/// An endpoint is judged by every port it serves, and in every load balancer that serves the Service or is about to:
+/// while one replaces another it counts in both. Endpoints that are terminating are in neither set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointHealth {
+    /// Healthy targets of all the ports they serve; also endpoints that serve none of the ports.
+    pub healthy: BTreeSet<IpAddr>,
+    /// Those whose readiness gate is open ([`EndpointTarget::containers_ready`](crate::EndpointTarget)) and that are
+    /// not healthy yet, with the reason; endpoints in the same state share it.
+    pub waiting: BTreeMap<IpAddr, Arc<Reason>>,
+}
+
 /// How far one Service has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceReport {
@@ -158,6 +173,9 @@ pub struct ServiceReport {
     pub ports: Vec<PortReport>,
     /// What `status.loadBalancer.ingress` should hold. Empty means: leave what is published.
     pub ingress: Vec<Ingress>,
+    /// Its endpoints as targets. `None` when its targets are not its endpoints (nodes are), or when it has no load
+    /// balancer and is not going to get one: then nothing can be awaited of it.
+    pub endpoints: Option<EndpointHealth>,
     /// What the provider will not do or will do differently, each once, for warning Events.
     pub warnings: Vec<Reason>,
 }

@@ -174,11 +174,11 @@ pub struct EndpointTarget {
     pub address: IpAddr,
     /// Its ports, by the name of the Service port.
     pub ports: Vec<EndpointPort>,
-    /// `conditions.ready`.
+    /// `conditions.ready`; `false` while the pod's readiness gate is open, even if the Service publishes such addresses.
     pub ready: bool,
     /// `conditions.terminating`.
     pub terminating: bool,
-    /// All containers are ready and only readiness gates are open: it must become a target for a gate to close.
+    /// All containers are ready and only Herald's readiness gate is open: it must become a target for that to close.
     pub containers_ready: bool,
     /// The node it runs on.
     pub node: Option<String>,
@@ -196,6 +196,16 @@ pub struct EndpointPort {
 }
 
 impl EndpointTarget {
+    /// Whether its pod's readiness gate waits for it to be a healthy target.
+    pub fn gated(&self) -> bool {
+        self.containers_ready && !self.ready && !self.terminating
+    }
+
+    /// Whether it should be a target: it is ready, or can only become ready as a target.
+    pub fn wanted(&self) -> bool {
+        !self.terminating && (self.ready || self.containers_ready)
+    }
+
     /// The pod's port behind a Service port.
     pub fn port_for(&self, port: &PortRequest) -> Option<u16> {
         self.ports

@@ -114,7 +114,7 @@ fn addresses(
             .collect()
     };
     // A pod whose readiness gate waits for the target's health has to be a target first.
-    let ready = collect(|e| !e.terminating && (e.ready || e.containers_ready));
+    let ready = collect(EndpointTarget::wanted);
     // With nothing ready, AWS's own health checks decide.
     if ready.is_empty() {
         collect(|e| !e.terminating)
@@ -123,7 +123,8 @@ fn addresses(
     }
 }
 
-fn target(address: IpAddr, port: u16, vpc: &Vpc) -> Target {
+/// The target that an endpoint's port is.
+pub(crate) fn target(address: IpAddr, port: u16, vpc: &Vpc) -> Target {
     let within = vpc.nets.is_empty() || vpc.nets.iter().any(|net| net.contains(&address));
     Target {
         id: address.to_string(),

@@ -60,7 +60,7 @@ impl Inventory {
                     security_groups,
                 },
             ) => {
-                self.own.remove(id);
+                let looks = self.own.remove(id).map_or(0, |own| own.looks);
                 let backend = self.shared.backend.take();
                 self.shared.backend = backend.filter(|b| b.name != names::backend_group(config));
                 for found in load_balancers {
@@ -72,6 +72,7 @@ impl Inventory {
                 for found in security_groups {
                     self.enter_security_group(config, found);
                 }
+                self.with(id, |own| own.looks = looks);
             }
             (Query::States { .. }, Answer::States(found)) => {
                 let own = self.own.entry(id.clone()).or_default();
@@ -84,17 +85,8 @@ impl Inventory {
                     }
                 }
                 // Health is only awaited of a load balancer that serves.
-                if own.load_balancers.values().all(LoadBalancer::active) {
-                    for group in own.target_groups.values_mut() {
-                        let initial = |health: &Health| *health != Health::Healthy;
-                        if group
-                            .targets
-                            .as_ref()
-                            .is_some_and(|all| all.values().any(initial))
-                        {
-                            group.targets = None;
-                        }
-                    }
+                if own.load_balancers.values().any(LoadBalancer::active) {
+                    own.look_at_targets();
                 }
                 own.doubt = Unsure::Sure;
             }
@@ -161,5 +153,24 @@ impl Inventory {
         if let Some(own) = self.own.get_mut(id) {
             change(own);
         }
+    }
+}
+
+impl Own {
+    /// Lets the targets of groups in which some are not healthy be read again.
+    fn look_at_targets(&mut self) {
+        let mut awaited = false;
+        for group in self.target_groups.values_mut() {
+            let mut health = group.targets.iter().flat_map(|all| all.values());
+            if health.any(|health| *health != Health::Healthy) {
+                group.targets = None;
+                awaited = true;
+            }
+        }
+        self.looks = if awaited {
+            self.looks.saturating_add(1)
+        } else {
+            0
+        };
     }
 }

@@ -35,6 +35,9 @@ pub struct Own {
     pub doubt: Unsure,
     /// Names of things that may exist: their creation failed in an unclear way.
     pub suspects: BTreeSet<String>,
+    /// How often targets were found not healthy since the last ones were registered: the longer it takes, the more
+    /// rarely it is looked at.
+    pub looks: u32,
 }
 
 /// How sure an [`Own`] is.

@@ -66,6 +66,7 @@ impl Own {
             }
             Change::DeleteTargetGroup { group } => drop(self.target_groups.remove(&group.name)),
             Change::RegisterTargets { group, targets } => {
+                self.looks = 0;
                 let found = self.target_groups.get_mut(&group.name);
                 if let Some(have) = found.and_then(|found| found.targets.as_mut()) {
                     have.extend(

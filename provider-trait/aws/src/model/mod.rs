@@ -209,7 +209,7 @@ impl fmt::Display for Target {
 }
 
 /// Health of a target.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Health {
     /// Registration or the first checks are under way.
     Initial,

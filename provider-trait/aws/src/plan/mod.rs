@@ -6,6 +6,7 @@
 
 mod attributes;
 mod cleanup;
+mod endpoints;
 mod listeners;
 mod load_balancer;
 mod reads;
@@ -78,6 +79,9 @@ pub fn ensure(
             steps: reads,
             verdict,
         };
+    }
+    if let Some(wait) = endpoints::look_again(&view, &verdict) {
+        verdict.look_again = Some(wait);
     }
     let targets = target_groups::targets(&view);
     if targets.waiting {

@@ -5,7 +5,7 @@ use herald_provider::{
     TargetCount,
 };
 
-use super::View;
+use super::{View, endpoints};
 use crate::model::{Health, LoadBalancer};
 use crate::wanted::{Wanted, WantedPort};
 
@@ -59,6 +59,7 @@ fn refused(
         ports: ports.collect(),
         outcome,
         ingress: Vec::new(),
+        endpoints: endpoints::health(view, service),
         warnings: Vec::new(),
     }
 }
@@ -96,6 +97,7 @@ fn one(view: &View<'_>, wanted: &Wanted, index: usize, service: &ServiceRequest)
         outcome,
         ports,
         ingress: published,
+        endpoints: endpoints::health(view, service),
         warnings: Vec::new(),
     }
 }

@@ -201,7 +201,7 @@ fn one(
 }
 
 /// The Service port a target group is for, by its tags.
-fn purpose<'a>(
+pub(super) fn purpose<'a>(
     view: &'a View<'_>,
     group: &TargetGroup,
 ) -> Option<(&'a ServiceRequest, &'a PortRequest, &'a Labels)> {

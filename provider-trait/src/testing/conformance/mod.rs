@@ -14,6 +14,7 @@
 mod change;
 mod crash;
 mod fault;
+mod gates;
 mod life;
 mod settle;
 
@@ -26,6 +27,7 @@ use std::time::Duration;
 pub use change::*;
 pub use crash::*;
 pub use fault::*;
+pub use gates::*;
 pub use life::*;
 pub use settle::{Session, Work, crashed_and_restarted};
 
@@ -115,6 +117,8 @@ macro_rules! conformance {
             never_without_a_target_while_targets_change
             repairs_what_somebody_removed
             replaces_without_a_gap
+            tells_which_endpoints_are_healthy
+            a_replacement_counts_in_both_load_balancers
             serves_two_load_balancers_apart
             throttled_is_pending_and_recovers
             forbidden_is_pending_and_recovers

@@ -5,6 +5,7 @@
 //! become active and targets healthy only after a while, and can lose calls, answers, or the caller's process.
 
 mod cloud;
+mod gates;
 mod harness;
 mod plan;
 mod provider;

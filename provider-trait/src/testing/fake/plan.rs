@@ -2,10 +2,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::cloud::LoadBalancer;
+use super::gates;
 use super::provider::{FakeInventory, FakeStep, Known, SCHEME};
 use crate::{
-    Ingress, LoadBalancerId, LoadBalancerRequest, Outcome, Plan, PortKey, PortReport, Reason,
-    Release, Report, ServiceReport, ServiceRequest, TargetCount, UnixTime,
+    EndpointTarget, Ingress, LoadBalancerId, LoadBalancerRequest, Outcome, Plan, PortKey,
+    PortReport, PortRequest, Reason, Release, Report, ServiceReport, ServiceRequest, TargetCount,
+    UnixTime,
 };
 
 /// How long an old load balancer stays after the status names the new one.
@@ -19,16 +21,16 @@ fn targets(service: &ServiceRequest, port: PortKey) -> BTreeSet<String> {
     let Some(port) = service.port(port) else {
         return BTreeSet::new();
     };
-    let ready = service.endpoints.iter().filter(|e| e.ready);
-    ready
-        .filter_map(|e| {
-            e.port_for(port)
-                .map(|number| format!("{} {number}", e.address))
-        })
-        .collect()
+    let wanted = service.endpoints.iter().filter(|e| e.wanted());
+    wanted.filter_map(|e| target(e, port)).collect()
 }
 
-fn set_name(load_balancer: &str, port: PortKey) -> String {
+pub(super) fn target(endpoint: &EndpointTarget, port: &PortRequest) -> Option<String> {
+    let number = endpoint.port_for(port)?;
+    Some(format!("{} {number}", endpoint.address))
+}
+
+pub(super) fn set_name(load_balancer: &str, port: PortKey) -> String {
     format!("{load_balancer}-{}-{}", port.port, port.protocol)
 }
 
@@ -208,6 +210,11 @@ pub(super) fn ensure(
         });
     }
     let mut verdict = report(request, known, &name, now);
+    let gates = verdict.services.iter().filter_map(|s| s.endpoints.as_ref());
+    if gates.into_iter().any(|e| !e.waiting.is_empty()) {
+        let soon = look_again.map_or(gates::LOOK_AGAIN, |other| other.min(gates::LOOK_AGAIN));
+        look_again = Some(soon);
+    }
     verdict.look_again = look_again;
     Plan { steps, verdict }
 }
@@ -277,6 +284,7 @@ fn report(request: &LoadBalancerRequest, known: &Known, name: &str, now: UnixTim
             } else {
                 Vec::new()
             },
+            endpoints: Some(gates::endpoints(service, known, name)),
             warnings: Vec::new(),
         }
     });

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::{
     Backoff, Doubt, ErrorKind, Gate, LoadBalancerId, LoadBalancerRequest, Outcome, Plan, PortKey,
-    Provider, ProviderError, Reason, Release, Report, Scope, ServiceReport, Step, UnixTime,
+    PortReport, Provider, ProviderError, Reason, Release, Report, Scope, ServiceReport, Step,
+    UnixTime,
 };
 
 /// No load balancer needs more steps than this in one pass; a plan that does is going in circles.
@@ -97,14 +98,20 @@ pub async fn ensure<P: Provider>(
     let run = run(provider, inventory, &request.id, context, plan, awaits).await;
     let mut report = run.verdict;
     for failure in &run.failures {
-        if failure.scope == Scope::Cleanup {
+        // A refusal may end without any change in Kubernetes: a quota is raised, a certificate is made.
+        if failure.scope == Scope::Cleanup || failure.error.kind == ErrorKind::Terminal {
             let delay = delay(&failure.error, context);
             report.look_again = Some(report.look_again.map_or(delay, |other| other.min(delay)));
         }
     }
-    for service in &mut report.services {
+    for (service, asked) in report.services.iter_mut().zip(&request.services) {
         for failure in &run.failures {
             blame(service, failure, context);
+        }
+        // Clients are sent to a load balancer for the first time when all that can listen there listens.
+        let waiting = |port: &PortReport| matches!(port.outcome, Outcome::Pending { .. });
+        if service.ingress != asked.published && service.ports.iter().any(waiting) {
+            service.ingress.clear();
         }
         if !run.held.is_empty() && run.failures.is_empty() {
             hold(service, context.mode, run.held.len());
@@ -166,11 +173,13 @@ async fn run<P: Provider, V>(
 ) -> Run<V> {
     let mut taken: Vec<P::Step> = Vec::new();
     let mut failures: Vec<Failure> = Vec::new();
+    let mut failed: Vec<P::Step> = Vec::new();
     let mut unclear: Vec<P::Step> = Vec::new();
     let mut held = Vec::new();
     let verdict = loop {
         let planned = plan(&lock(inventory));
-        let Some(step) = planned.steps.iter().find(|s| may_take(*s, &failures)) else {
+        let open = |step: &&P::Step| !failed.contains(step) && may_take(*step, &failures);
+        let Some(step) = planned.steps.iter().find(open) else {
             break planned.verdict;
         };
         if step.changes() && context.mode != Mode::Live {
@@ -192,6 +201,7 @@ async fn run<P: Provider, V>(
                     unclear.push(step.clone());
                 }
                 let all = scope == Scope::LoadBalancer;
+                failed.push(step.clone());
                 failures.push(Failure { scope, error });
                 if all {
                     break planned.verdict;
@@ -235,11 +245,11 @@ async fn take<P: Provider>(
 
 fn may_take(step: &impl Step, failures: &[Failure]) -> bool {
     match step.scope() {
-        Scope::LoadBalancer => true,
-        Scope::Cleanup => failures.is_empty(),
+        Scope::LoadBalancer | Scope::Part(_) => true,
+        Scope::Cleanup => failures.iter().all(|f| matches!(f.scope, Scope::Part(_))),
         Scope::Ports(ports) => !failures.iter().any(|f| match &f.scope {
             Scope::Ports(failed) => !failed.is_disjoint(&ports),
-            Scope::LoadBalancer | Scope::Cleanup => false,
+            Scope::LoadBalancer | Scope::Part(_) | Scope::Cleanup => false,
         }),
     }
 }
@@ -256,9 +266,10 @@ fn blame(service: &mut ServiceReport, failure: &Failure, context: Context<'_>) {
     }
     let none = BTreeSet::<PortKey>::new();
     let outcome = outcome_of(&failure.error, context);
+    let part = matches!(failure.scope, Scope::Part(_));
     let (all, ports) = match &failure.scope {
         Scope::LoadBalancer => (true, &none),
-        Scope::Ports(ports) => (false, ports),
+        Scope::Ports(ports) | Scope::Part(ports) => (false, ports),
         // What the user asked for works; that something old is still there is a warning.
         Scope::Cleanup => {
             service.warnings.extend(outcome.reason().cloned());
@@ -268,7 +279,7 @@ fn blame(service: &mut ServiceReport, failure: &Failure, context: Context<'_>) {
     for port in &mut service.ports {
         match port.outcome {
             Outcome::Ready if ports.contains(&port.port) => port.outcome = partial(&outcome),
-            Outcome::Pending { .. } if all || ports.contains(&port.port) => {
+            Outcome::Pending { .. } if all || (ports.contains(&port.port) && !part) => {
                 port.outcome = outcome.clone();
             }
             _ => {}

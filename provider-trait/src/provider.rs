@@ -33,6 +33,9 @@ pub enum Scope {
     LoadBalancer,
     /// These ports: after a failure the other ports go on.
     Ports(BTreeSet<PortKey>),
+    /// A part of what these ports have, such as some of their targets, or of the whole if none is named: after a
+    /// failure everything else goes on.
+    Part(BTreeSet<PortKey>),
     /// Removing what is no longer used: taken only if nothing before it failed.
     Cleanup,
 }

@@ -84,6 +84,36 @@ fn a_port_that_is_refused_leaves_the_other_ports_working() {
 }
 
 #[test]
+fn clients_come_when_everything_that_can_listen_does() {
+    let harness = FakeHarness::default();
+    let session = block_on(Session::start(&harness));
+    let mut request = harness.request("web");
+    let listeners = |kind| {
+        harness.cloud.heal();
+        harness.cloud.fail(Fault {
+            operation: "AddListener".into(),
+            kind,
+            times: 1,
+        });
+    };
+    listeners(ErrorKind::Retryable);
+    block_on(session.ensure(&request));
+    block_on(harness.advance(Duration::from_mins(1)));
+    listeners(ErrorKind::Retryable);
+    let done = block_on(session.ensure(&request));
+    let service = &done.report.services[0];
+    assert_eq!(service.ports[1].outcome, Outcome::Ready, "{service:#?}");
+    assert!(service.ingress.is_empty(), "a listener may yet come");
+    listeners(ErrorKind::Terminal);
+    let done = block_on(session.ensure(&request));
+    assert_eq!(done.report.services[0].ingress.len(), 1, "{done:#?}");
+    let again = done.report.retry_after().unwrap();
+    assert!(again <= Duration::from_mins(1), "a quota may be raised");
+    harness.cloud.heal();
+    block_on(session.settle(&mut request));
+}
+
+#[test]
 fn more_listeners_than_the_cloud_allows_are_named_one_by_one() {
     let harness = FakeHarness::default();
     let session = block_on(Session::start(&harness));

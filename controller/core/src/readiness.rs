@@ -11,11 +11,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use herald_core::{Labels, ServiceKey};
-use herald_provider::{ServiceReport, ServiceRequest};
-
 mod judge;
 
-use judge::{Targets, judge};
+pub use judge::GateTargets;
+
+use judge::judge;
 
 /// The gate, and the type of the condition that closes it.
 pub const TARGET_HEALTH: &str = "heraldlb.io/target-health";
@@ -27,6 +27,9 @@ pub struct PodView {
     pub key: ServiceKey,
     /// `metadata.uid`.
     pub uid: Arc<str>,
+    /// The resource version as a number, 0 when it is none: an older observation never replaces a newer one, or a closed gate
+    /// could look open for a moment.
+    pub version: u64,
     /// `metadata.labels`.
     pub labels: Labels,
     /// `status.podIPs`.
@@ -92,7 +95,7 @@ type Namespaces<T> = HashMap<Arc<str>, BTreeMap<Arc<str>, T>>;
 #[derive(Debug, Default)]
 pub struct GateIndex {
     pods: Namespaces<PodView>,
-    services: Namespaces<(GateService, Targets)>,
+    services: Namespaces<(GateService, GateTargets)>,
     dirty: BTreeSet<ServiceKey>,
 }
 
@@ -121,15 +124,15 @@ impl GateIndex {
     /// Enters a pod; gives the Services whose endpoints may have to become targets, or need not any more.
     pub fn observe_pod(&mut self, pod: PodView) -> BTreeSet<ServiceKey> {
         let key = pod.key.clone();
-        let known = self.pod(&key);
-        if known == Some(&pod) {
+        // A successor of the same name is another pod.
+        let known = self.pod(&key).filter(|known| known.uid == pod.uid);
+        if known.is_some_and(|known| known.version > pod.version) {
             return BTreeSet::new();
         }
-        // A successor of the same name is another pod.
-        let waited = known.is_some_and(|known| known.uid == pod.uid && known.waits_for_traffic());
-        let same_place = known
-            .is_some_and(|known| known.labels == pod.labels && known.addresses == pod.addresses);
-        let look = waited != pod.waits_for_traffic() || (waited && !same_place);
+        let waited = known.is_some_and(PodView::waits_for_traffic);
+        let moved = known
+            .is_some_and(|known| known.labels != pod.labels || known.addresses != pod.addresses);
+        let look = waited != pod.waits_for_traffic() || (waited && moved);
         let services = if look {
             self.selecting(&pod)
         } else {
@@ -183,17 +186,11 @@ impl GateIndex {
         self.dirty.extend(touched);
     }
 
-    /// Enters what a pass found that was made for `request`: what it says of endpoints that were not in there, waiting for it, is
-    /// of an earlier pod with the same address.
-    pub fn observe_report(&mut self, report: &ServiceReport, request: &ServiceRequest) {
-        let key = &report.service;
-        let targets = Targets::of(report, request);
-        let known = self
-            .services
-            .get_mut(&key.namespace)
-            .and_then(|all| all.get_mut(&key.name));
-        if let Some((service, known)) = known
-            && service.uid == request.uid
+    /// Enters what a pass over the load balancer of the Service with this uid found.
+    pub fn observe_targets(&mut self, key: &ServiceKey, uid: &str, targets: GateTargets) {
+        let all = self.services.get_mut(&key.namespace);
+        if let Some((service, known)) = all.and_then(|all| all.get_mut(&key.name))
+            && *service.uid == *uid
             && *known != targets
         {
             *known = targets;
@@ -203,9 +200,9 @@ impl GateIndex {
     }
 
     /// Forgets what passes found: it is of an earlier term.
-    pub fn forget_reports(&mut self) {
+    pub fn forget_targets(&mut self) {
         for (_, targets) in self.services.values_mut().flat_map(BTreeMap::values_mut) {
-            *targets = Targets::Unknown;
+            *targets = GateTargets::Unknown;
         }
     }
 

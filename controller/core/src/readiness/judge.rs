@@ -10,7 +10,7 @@ const NAMED: usize = 3;
 
 /// What is known of a Service's endpoints as targets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Targets {
+pub enum GateTargets {
     /// Nothing: no pass over its load balancer has ended.
     #[default]
     Unknown,
@@ -22,8 +22,10 @@ pub(super) enum Targets {
     Pods(EndpointHealth, Option<String>),
 }
 
-impl Targets {
-    pub(super) fn of(report: &ServiceReport, request: &ServiceRequest) -> Self {
+impl GateTargets {
+    /// What a pass found that was made for `request`. What it says of endpoints that did not wait for it in there is of an earlier
+    /// pod with the same address, and left out.
+    pub fn of(report: &ServiceReport, request: &ServiceRequest) -> Self {
         let serves = !report.ingress.is_empty() || !request.published.is_empty();
         match (&report.outcome, &report.endpoints) {
             (Outcome::Refused { reason }, None) => Self::Refused(reason.clone()),
@@ -47,23 +49,23 @@ impl Targets {
 /// What the condition of a pod whose containers are ready should say, given the Services that select it.
 pub(super) fn judge<'a>(
     pod: &PodView,
-    services: impl Iterator<Item = (&'a str, &'a GateService, &'a Targets)>,
+    services: impl Iterator<Item = (&'a str, &'a GateService, &'a GateTargets)>,
 ) -> GateCondition {
     let (mut healthy, mut open, mut aside) = (Vec::new(), Vec::new(), Vec::new());
     for (name, service, targets) in services {
         match (service.held, targets) {
             (true, _) => aside.push(format!("changes to Service {name} are held back")),
-            (false, Targets::Refused(reason)) => {
+            (false, GateTargets::Refused(reason)) => {
                 aside.push(format!("Service {name} has no load balancer: {reason}"));
             }
-            (false, Targets::Nodes) => {
+            (false, GateTargets::Nodes) => {
                 aside.push(format!("the targets of Service {name} are nodes"));
             }
-            (false, Targets::Unknown) => {
+            (false, GateTargets::Unknown) => {
                 let message = "its load balancer has not been looked at yet";
                 open.push((name, Reason::new("NotObserved", message)));
             }
-            (false, Targets::Pods(health, trouble)) => match wait(pod, health) {
+            (false, GateTargets::Pods(health, trouble)) => match wait(pod, health) {
                 Some(mut reason) => {
                     if let Some(trouble) = trouble {
                         reason.message = format!("{} ({trouble})", reason.message);

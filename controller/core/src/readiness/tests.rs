@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use herald_core::{IpFamily, Protocol};
 use herald_provider::{
     EndpointHealth, EndpointPort, EndpointTarget, Ingress, Outcome, PortKey, PortRequest, Reason,
-    TargetPort, UnixTime,
+    ServiceReport, ServiceRequest, TargetPort, UnixTime,
 };
 
 use super::*;
@@ -26,6 +26,7 @@ fn pod(name: &str) -> PodView {
     PodView {
         key: key(name),
         uid: format!("uid-{name}").into(),
+        version: 1,
         labels: labels("web"),
         addresses: vec![FOUR.parse().unwrap()],
         containers_ready: true,
@@ -126,8 +127,12 @@ fn world(
     let mut index = GateIndex::default();
     index.observe_service(&found.service, Some(service));
     index.observe_pod(pod);
-    index.observe_report(found, given);
+    report_to(&mut index, found, given);
     index
+}
+
+fn report_to(index: &mut GateIndex, found: &ServiceReport, given: &ServiceRequest) {
+    index.observe_targets(&found.service, &given.uid, GateTargets::of(found, given));
 }
 
 /// What the pod's condition is to become, as `True Reason`; `-` when it is left alone.
@@ -296,7 +301,7 @@ fn a_service_whose_changes_are_held_back_blocks_no_pod_and_the_others_count() {
     index.observe_service(&key("more"), Some(service("more")));
     assert_eq!(says(&index), "False NotObserved");
     let more = report("more", Outcome::Ready, health(&[FOUR], &[]));
-    index.observe_report(&more, &request("more", &[gated(FOUR)]));
+    report_to(&mut index, &more, &request("more", &[gated(FOUR)]));
     assert_eq!(says(&index), "True Healthy");
 }
 
@@ -316,11 +321,15 @@ fn every_service_and_every_address_of_a_pod_counts() {
         "the other family is no target"
     );
     index.observe_service(&key("six"), Some(service("six")));
-    index.observe_report(&six(&[], &[SIX]), &request("six", &endpoints));
+    report_to(&mut index, &six(&[], &[SIX]), &request("six", &endpoints));
     assert_eq!(says(&index), "False Initial");
-    index.observe_report(&six(&[FOUR], &[SIX]), &request("six", &endpoints));
+    report_to(
+        &mut index,
+        &six(&[FOUR], &[SIX]),
+        &request("six", &endpoints),
+    );
     assert_eq!(says(&index), "False Initial", "both families are targets");
-    index.observe_report(&six(&[SIX], &[]), &request("six", &endpoints));
+    report_to(&mut index, &six(&[SIX], &[]), &request("six", &endpoints));
     assert_eq!(says(&index), "True Healthy");
 }
 

@@ -34,6 +34,11 @@ fn an_endpoint_is_taken_up_while_its_pod_waits_and_passes_are_asked_for() {
         "it is an ordinary endpoint again"
     );
     assert!(!index.waits_for_traffic(&key("a"), address));
+    // What a slow watch tells of the time before our write.
+    let mut late = pod("a");
+    late.version = 0;
+    assert_eq!(index.observe_pod(late).len(), 0);
+    assert!(!index.waits_for_traffic(&key("a"), address));
     // The next pod of this name, as of a StatefulSet.
     let mut next = pod("a");
     next.uid = "another".into();
@@ -59,14 +64,15 @@ fn only_what_concerns_a_pod_makes_it_be_decided_again() {
         request("web", &[gated(FOUR)]),
     );
     assert_eq!(taken(&mut index), []);
-    index.observe_report(&found, &given);
+    report_to(&mut index, &found, &given);
     assert_eq!(taken(&mut index), [key("a")]);
-    index.observe_report(&found, &given);
+    report_to(&mut index, &found, &given);
     assert_eq!(taken(&mut index), [], "the same as before");
     // Of a Service that was deleted and made again.
     let mut earlier = given.clone();
     earlier.uid = "earlier".into();
-    index.observe_report(
+    report_to(
+        &mut index,
         &report("web", Outcome::Ready, health(&[FOUR], &[])),
         &earlier,
     );
@@ -79,11 +85,11 @@ fn only_what_concerns_a_pod_makes_it_be_decided_again() {
         "False NotObserved",
         "what was found was of its predecessor"
     );
-    index.observe_report(&found, &request("web", &[]));
+    report_to(&mut index, &found, &request("web", &[]));
     assert_eq!(index.open(), 2);
     index.observe_pods(vec![], &[key("a")]);
     assert_eq!(index.pods().count(), 1, "what cannot be read is not gone");
-    index.forget_reports();
+    index.forget_targets();
     index.mark(&key("b"));
     taken(&mut index);
     assert_eq!(says(&index), "False NotObserved");

@@ -28,6 +28,8 @@ pub struct Config {
     pub tags: Tags,
     /// Security groups of the nodes that node ports are opened in for the load balancers.
     pub node_groups: BTreeSet<String>,
+    /// The same for all security groups of the VPC that carry every one of these tags; none means no such group.
+    pub node_group_tags: Tags,
     /// Security groups of the pods that all ports are opened in for the load balancers (target type `ip`).
     pub pod_groups: BTreeSet<String>,
     /// The cluster's node ports (`--service-node-port-range`), first and last.
@@ -60,6 +62,7 @@ impl Config {
             subnets: Vec::new(),
             tags: Tags::new(),
             node_groups: BTreeSet::new(),
+            node_group_tags: Tags::new(),
             pod_groups: BTreeSet::new(),
             node_ports: (30000, 32767),
             node_health_port: 10256,

@@ -46,6 +46,15 @@ impl Step {
         }
     }
 
+    /// A change of a part of what some ports have, or of the whole if none is named.
+    pub fn part(id: &LoadBalancerId, ports: &BTreeSet<PortKey>, change: Change) -> Self {
+        Self {
+            id: id.clone(),
+            scope: Scope::Part(ports.clone()),
+            call: Call::Change(change),
+        }
+    }
+
     /// The removal of something no longer used.
     pub fn cleanup(id: &LoadBalancerId, change: Change) -> Self {
         Self {

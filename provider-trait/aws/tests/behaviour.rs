@@ -10,8 +10,8 @@ use herald_core::{IpFamily, Protocol};
 use herald_provider::Outcome;
 use herald_provider::testing::conformance::{Harness, Session, block_on};
 use herald_provider_aws::call::Change;
-use herald_provider_aws::model::{Probe, Source, Wire};
-use memory::harness::{Cluster, annotate, port, request};
+use herald_provider_aws::model::{Probe, Wire};
+use memory::harness::{annotate, port, request};
 use memory::story::{cluster, code, index, only, pass, settle, web};
 
 #[test]
@@ -237,80 +237,6 @@ fn a_users_tags_go_with_their_annotation_and_others_stay() {
             assert!(!tags.contains_key("app"), "{tags:?}");
         }
         assert_eq!(nlb.spec.tags["billing"], "theirs");
-    });
-}
-
-#[test]
-fn source_ranges_are_opened_before_the_old_ones_are_closed() {
-    let cluster = cluster();
-    let mut request = web();
-    settle(&cluster, &mut request);
-    request.services[0].source_ranges = vec!["192.0.2.0/24".parse().unwrap()];
-    let log = settle(&cluster, &mut request);
-    assert!(
-        matches!(
-            log[..],
-            [
-                Change::AuthorizeIngress { .. },
-                Change::RevokeIngress { .. }
-            ]
-        ),
-        "{log:#?}"
-    );
-    only(&cluster, |_, _| ());
-}
-
-#[test]
-fn nodes_are_opened_for_the_backend_group_only_and_closed_with_the_last_load_balancer() {
-    let cluster = cluster();
-    let ingress = |cluster: &Cluster| {
-        cluster.aws.world().security_groups["sg-nodes"]
-            .ingress
-            .clone()
-    };
-    let (mut one, mut two) = (web(), request("api", vec![port(81, Protocol::Tcp)]));
-    settle(&cluster, &mut one);
-    settle(&cluster, &mut two);
-    let rules = ingress(&cluster);
-    assert_eq!(rules.len(), 3, "{rules:?}");
-    assert!(
-        rules
-            .iter()
-            .all(|rule| matches!(rule.source, Source::Group(_))),
-        "{rules:?}"
-    );
-    let session = block_on(Session::start(&cluster));
-    block_on(session.remove(&one.id));
-    assert_eq!(ingress(&cluster), rules, "another load balancer needs them");
-    block_on(session.remove(&two.id));
-    assert!(ingress(&cluster).is_empty());
-    let world = cluster.aws.world();
-    assert_eq!(
-        world.security_groups.keys().collect::<Vec<_>>(),
-        ["sg-nodes"]
-    );
-}
-
-#[test]
-fn given_groups_are_used_as_they_are() {
-    let cluster = cluster();
-    let mut request = web();
-    annotate(
-        &mut request,
-        "aws-load-balancer-security-groups",
-        "sg-nodes",
-    );
-    let log = settle(&cluster, &mut request);
-    assert!(
-        !log.iter()
-            .any(|c| matches!(c, Change::AuthorizeIngress { .. })),
-        "{log:#?}"
-    );
-    only(&cluster, |nlb, _| {
-        assert_eq!(
-            nlb.spec.security_groups,
-            BTreeSet::from(["sg-nodes".to_owned()])
-        );
     });
 }
 

@@ -44,6 +44,20 @@ pub struct Rule {
     pub description: String,
 }
 
+impl Rule {
+    /// Whether it counts as one of IPv6.
+    pub fn is_v6(&self) -> bool {
+        matches!(self.source, Source::Net(IpNet::V6(_)))
+    }
+}
+
+impl Source {
+    /// Whether it is the security group with this id.
+    pub fn is(&self, group: &str) -> bool {
+        matches!(self, Self::Group(source) if source.id.as_deref() == Some(group))
+    }
+}
+
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let protocol = match self.protocol {

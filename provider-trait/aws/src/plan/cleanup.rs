@@ -6,7 +6,7 @@ use crate::call::Change;
 use crate::model::{LoadBalancer, Ref, State, Tags};
 use crate::step::Step;
 use crate::tags;
-use crate::wanted::Wanted;
+use crate::wanted::{Wanted, backend_rules};
 
 /// Removals, and when to look again for those whose time has not come.
 pub(super) struct Cleanup {
@@ -58,7 +58,10 @@ pub(super) fn steps(view: &View<'_>, wanted: &Wanted) -> Cleanup {
             });
         }
     }
-    changes.extend(front(view, wanted));
+    changes.extend(fronts(view, wanted));
+    let backend = security::backend_ref(view.config, &view.inventory.shared);
+    let open = backend_rules(view.config, &view.inventory.shared, &backend);
+    changes.extend(security::stale(&view.inventory.shared, &open));
     let steps = changes
         .into_iter()
         .map(|change| Step::cleanup(view.id(), change))
@@ -114,24 +117,16 @@ fn retirement(view: &View<'_>, wanted: &Wanted, old: &LoadBalancer) -> Retiremen
     }
 }
 
-/// Rules nobody wants any more, and front groups that no load balancer has.
-fn front(view: &View<'_>, wanted: &Wanted) -> Vec<Change> {
+/// Front groups that no load balancer has.
+fn fronts(view: &View<'_>, wanted: &Wanted) -> Vec<Change> {
     let mut changes = Vec::new();
     for (name, group) in &view.own.security_groups {
-        let want = wanted.front.as_ref().filter(|(front, _)| front == name);
-        if let Some((_, rules)) = want {
-            let rules = security::extra(group, rules);
-            // A refused port may still have its listener, so what lets clients reach it stays as well.
-            if !rules.is_empty() && wanted.refused.is_empty() {
-                changes.push(Change::RevokeIngress {
-                    group: group.reference(),
-                    rules,
-                });
-            }
-            continue;
-        }
+        let wanted = wanted
+            .front
+            .as_ref()
+            .is_some_and(|(front, _)| front == name);
         let mut all = view.own.load_balancers.values();
-        if !all.any(|lb| lb.security_groups.contains(&group.id)) {
+        if !wanted && !all.any(|lb| lb.security_groups.contains(&group.id)) {
             changes.push(Change::DeleteSecurityGroup {
                 group: group.reference(),
             });

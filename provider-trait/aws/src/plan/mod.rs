@@ -96,6 +96,7 @@ pub fn ensure(
         steps.extend(listeners::steps(&view, wanted));
         steps.extend(targets.deregister);
         let cleanup = cleanup::steps(&view, wanted);
+        steps.extend(security::narrow(&view, wanted));
         steps.extend(cleanup.steps);
         if let Some(wait) = cleanup.look_again {
             verdict.look_again = Some(soonest(verdict.look_again, wait));

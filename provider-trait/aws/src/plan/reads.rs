@@ -1,9 +1,9 @@
 use std::collections::BTreeSet;
 
-use super::{View, attributes};
+use super::{View, attributes, security};
 use crate::call::Query;
 use crate::config::Config;
-use crate::inventory::{Own, Unsure};
+use crate::inventory::{Own, Shared, Unsure};
 use crate::names;
 use crate::step::Step;
 
@@ -11,7 +11,7 @@ use herald_provider::LoadBalancerId;
 
 /// What has to be read before anything can be planned.
 pub(super) fn reads(view: &View<'_>) -> Vec<Step> {
-    let doubts = doubts(view.config, view.id(), view.own);
+    let doubts = doubts(view.config, &view.inventory.shared, view.id(), view.own);
     if !doubts.is_empty() {
         return doubts;
     }
@@ -71,7 +71,12 @@ pub(super) fn attached(own: &Own, group: &str) -> bool {
 }
 
 /// The read that settles a doubt.
-pub(super) fn doubts(config: &Config, id: &LoadBalancerId, own: &Own) -> Vec<Step> {
+pub(super) fn doubts(
+    config: &Config,
+    shared: &Shared,
+    id: &LoadBalancerId,
+    own: &Own,
+) -> Vec<Step> {
     let query = match own.doubt {
         Unsure::Sure => return Vec::new(),
         Unsure::States if own.load_balancers.is_empty() => return Vec::new(),
@@ -88,6 +93,9 @@ pub(super) fn doubts(config: &Config, id: &LoadBalancerId, own: &Own) -> Vec<Ste
             let mut security_groups: BTreeSet<String> =
                 with(own.security_groups.keys().cloned().collect());
             security_groups.insert(names::backend_group(config));
+            // Somebody may have closed what is open for the load balancers.
+            let others = security::concerned(config, shared);
+            security_groups.extend(others.map(|group| group.name.clone()));
             Query::Names {
                 id: id.clone(),
                 load_balancers: with(own.load_balancers.keys().cloned().collect()),

@@ -15,7 +15,7 @@ pub fn release(config: &Config, inventory: &Inventory, id: &LoadBalancerId) -> P
     let Some(own) = inventory.own.get(id) else {
         return last(config, inventory, id);
     };
-    let reads = reads::doubts(config, id, own);
+    let reads = reads::doubts(config, &inventory.shared, id, own);
     if !reads.is_empty() {
         return Plan {
             steps: reads,
@@ -59,7 +59,7 @@ fn last(config: &Config, inventory: &Inventory, id: &LoadBalancerId) -> Plan<Ste
             verdict: Release::Done,
         };
     }
-    let changes = security::close(config, &inventory.shared);
+    let changes = security::close(&inventory.shared);
     let steps = changes
         .into_iter()
         .map(|change| Step::whole(id, change))

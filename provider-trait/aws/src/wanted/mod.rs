@@ -3,26 +3,23 @@
 mod choose;
 mod health;
 mod ports;
+mod security;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use herald_core::{IpFamily, Protocol};
+use herald_core::Protocol;
 use herald_provider::{LoadBalancerRequest, PortKey, Reason};
-use ipnet::IpNet;
 
 pub use choose::satisfies;
+pub(crate) use security::{RULE, backend_rules, opens};
 
 use crate::annotations::{Groups, Parsed, Settings, parse};
 use crate::config::Config;
 use crate::inventory::{Inventory, Own};
 use crate::model::{
-    AddressType, Attributes, GroupSpec, ListenerSpec, Mapping, Ref, Rule, RuleProtocol, Scheme,
-    Source, Tags, Wire,
+    AddressType, Attributes, GroupSpec, ListenerSpec, Mapping, Ref, Rule, Scheme, Tags,
 };
 use crate::{names, tags};
-
-/// Description of the rules Herald makes.
-pub const RULE: &str = "heraldlb.io";
 
 /// A request in AWS's terms.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,12 +110,11 @@ fn whole(
     let mut tags = tags::of_load_balancer(config, "load-balancer", &request.id, &extra);
     tags.insert(tags::SERVICE.into(), service.to_string());
     let (ports, refused) = ports::ports(config, inventory, request, parsed, &choice.name, &extra);
-    let backend = settings.backend_rules
-        && settings.groups != Groups::None
-        && !(config.node_groups.is_empty() && config.pod_groups.is_empty());
+    let backend = settings.backend_rules && settings.groups != Groups::None && opens(config);
     let front = (settings.groups == Groups::Managed).then(|| {
         let name = names::name(config, service, &["front", request.id.as_str()]);
-        (name, front_rules(parsed, &ports, settings.address_type))
+        let (rules, family) = (&request.services, settings.address_type);
+        (name, security::front(rules, parsed, &ports, own, family))
     });
     Ok(Wanted {
         name: choice.name,
@@ -128,95 +124,13 @@ fn whole(
         address_type: settings.address_type,
         mappings: choice.mappings,
         front,
-        given: given(inventory, &settings.groups)?,
+        given: security::given(inventory, &settings.groups)?,
         backend,
         attributes: settings.attributes.clone(),
         tags,
         ports,
         refused,
     })
-}
-
-fn given(inventory: &Inventory, groups: &Groups) -> Result<BTreeSet<Ref>, Reason> {
-    let Groups::Given(names) = groups else {
-        return Ok(BTreeSet::new());
-    };
-    let find = |name: &String| {
-        if name.starts_with("sg-") {
-            return Ok(Ref::to(name, name));
-        }
-        let matches = |g: &&crate::model::SecurityGroup| g.tags.get("Name") == Some(name);
-        let found: Vec<_> = inventory.shared.others.values().filter(matches).collect();
-        match found[..] {
-            [group] => Ok(Ref::to(name, &group.id)),
-            [] => Err(format!(
-                "the VPC has no security group with the Name \"{name}\""
-            )),
-            _ => Err(format!(
-                "several security groups have the Name \"{name}\"; give their ids"
-            )),
-        }
-    };
-    let all: Result<_, String> = names.iter().map(find).collect();
-    all.map_err(|message| Reason::new("InvalidSecurityGroup", message))
-}
-
-fn front_rules(parsed: &[Parsed], ports: &[WantedPort], family: AddressType) -> BTreeSet<Rule> {
-    let mut rules = BTreeSet::new();
-    for port in ports {
-        let sources = &parsed[port.service].settings.source_ranges;
-        let usable = |net: &&IpNet| {
-            family == AddressType::Dualstack || IpFamily::of(net.addr()) == IpFamily::V4
-        };
-        for net in sources.iter().filter(usable) {
-            for protocol in protocols(port.listener.protocol) {
-                rules.insert(Rule {
-                    protocol: *protocol,
-                    first: port.listener.port,
-                    last: port.listener.port,
-                    source: Source::Net(net.trunc()),
-                    description: RULE.into(),
-                });
-            }
-        }
-    }
-    rules
-}
-
-fn protocols(wire: Wire) -> &'static [RuleProtocol] {
-    match wire {
-        Wire::Tcp | Wire::Tls => &[RuleProtocol::Tcp],
-        Wire::Udp => &[RuleProtocol::Udp],
-        Wire::TcpUdp => &[RuleProtocol::Tcp, RuleProtocol::Udp],
-    }
-}
-
-/// The rules that let load balancers reach nodes or pods, for the groups the operator named, by group id.
-///
-/// The source is the cluster's backend group only: nothing is opened for anybody else.
-pub fn backend_rules(config: &Config, backend: &Ref) -> BTreeMap<String, BTreeSet<Rule>> {
-    let rule = |protocol, first, last| Rule {
-        protocol,
-        first,
-        last,
-        source: Source::Group(backend.clone()),
-        description: RULE.into(),
-    };
-    let (first, last) = config.node_ports;
-    let health = config.node_health_port;
-    let mut all: BTreeMap<String, BTreeSet<Rule>> = BTreeMap::new();
-    for group in &config.node_groups {
-        let rules = all.entry(group.clone()).or_default();
-        rules.insert(rule(RuleProtocol::Tcp, first, last));
-        rules.insert(rule(RuleProtocol::Udp, first, last));
-        rules.insert(rule(RuleProtocol::Tcp, health, health));
-    }
-    for group in &config.pod_groups {
-        let rules = all.entry(group.clone()).or_default();
-        rules.insert(rule(RuleProtocol::Tcp, 1, u16::MAX));
-        rules.insert(rule(RuleProtocol::Udp, 1, u16::MAX));
-    }
-    all
 }
 
 /// Whether a Kubernetes protocol can be served.

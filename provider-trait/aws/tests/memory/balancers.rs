@@ -171,6 +171,12 @@ pub(super) fn load_balancer(world: &mut World, change: &Change) -> Result<Answer
             ..
         } => {
             let listener = world.listener(load_balancer, *port)?;
+            if attributes
+                .keys()
+                .any(|key| key != "tcp.idle_timeout.seconds")
+            {
+                return terminal("ValidationError", port);
+            }
             listener
                 .attributes
                 .get_or_insert_default()

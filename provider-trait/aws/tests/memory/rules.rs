@@ -128,10 +128,13 @@ pub(super) fn change(world: &mut World, change: &Change) -> Result<Answer> {
                     world.security_group(source)?;
                 }
             }
-            world
-                .security_group(group)?
-                .ingress
-                .extend(rules.iter().cloned());
+            let found = world.security_group(group)?;
+            let mut all = found.ingress.clone();
+            all.extend(rules.iter().cloned());
+            if all.iter().filter(|rule| !rule.is_v6()).count() > 60 {
+                return terminal("RulesPerSecurityGroupLimitExceeded", group);
+            }
+            found.ingress = all;
         }
         Change::RevokeIngress { group, rules } => {
             world

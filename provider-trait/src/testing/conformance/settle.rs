@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::Harness;
 use crate::testing::fake::When;
 use crate::{
-    Context, Ensured, Gate, LoadBalancerId, LoadBalancerRequest, Mode, OpenGate, Outcome, Provider,
-    Release, Released, ensure, release,
+    Context, Doubt, Ensured, Gate, LoadBalancerId, LoadBalancerRequest, Mode, OpenGate, Outcome,
+    Provider, Release, Released, ensure, release,
 };
 
 /// More passes than any provider needs.
@@ -61,6 +61,13 @@ impl<'h, H: Harness> Session<'h, H> {
     /// One pass, through a gate.
     pub async fn ensure_through(&self, request: &LoadBalancerRequest, gate: &dyn Gate) -> Ensured {
         ensure(&self.provider, &self.inventory, request, self.context(gate)).await
+    }
+
+    /// What an audit begins with: the next pass reads everything of the load balancer again.
+    pub fn doubt(&self, id: &LoadBalancerId) {
+        let mut inventory = self.inventory.lock().expect("no pass panics");
+        let doubt = Doubt::Unclear(&[]);
+        self.provider.forget(&mut inventory, id, doubt);
     }
 
     /// One pass towards removal.

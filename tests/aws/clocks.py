@@ -131,6 +131,10 @@ class World:
         self._common: dict = {}
         self._regions: dict[str, Region] = {}
 
+    def forget(self, name: str) -> None:
+        """One region as at the start."""
+        self._regions.pop(name, None)
+
     def region(self, name: str) -> Region:
         if name not in self._regions:
             self._regions[name] = Region()

@@ -7,11 +7,15 @@
 | GET /herald/faults | | those not used up |
 | DELETE /herald/faults | `?region=` | |
 | GET /herald/calls | `?after=&region=&action=&changing=true` | calls (see log.py) |
-| DELETE /herald/calls | | |
+| DELETE /herald/calls | `?region=` | |
+| GET /herald/changes | | `{"changes": n}`: how many changing calls have ended |
+| POST /herald/aws | `{"region", "service", "operation", "arguments"}` (see calls.py) | what boto3 answers |
 | POST /herald/settings | `{"region": …, "settings": {…}}` (see clocks.py); no region: all | |
 | POST /herald/clock | `{"region": …, "seconds": …}` | |
 | POST /herald/health | a list of `{"region", "group", "id", "port", "state", "reason", "description"}` | |
 | POST /herald/reset | | all of moto, settings, faults and calls as at the start |
+| POST /herald/reset | `{"region": …}` | the same of one region |
+| /herald/scene/… | see scene.py | |
 
 In a health report, `group` is an ARN or name; group, id and port may be left out, which means all; without a
 `state` an earlier report is forgotten.
@@ -21,6 +25,7 @@ import json
 from dataclasses import asdict
 from urllib.parse import parse_qs
 
+import scene
 from clocks import world
 from faults import Fault, Faults
 from log import Log
@@ -38,7 +43,7 @@ class Control:
 
     def answer(self, method: str, path: str, query: str, body: bytes) -> tuple[int, object]:
         """Status and JSON of a call's answer."""
-        name = f"{method.lower()}_{path.removeprefix(PREFIX)}"
+        name = f"{method.lower()}_{path.removeprefix(PREFIX).replace('/', '_')}"
         call = getattr(self, name, None) if name.replace("_", "").isalpha() and name != "answer" else None
         if call is None:
             return 404, {"error": f"no {method} {path}"}
@@ -70,8 +75,11 @@ class Control:
             changing=None if changing is None else changing == "true",
         )
 
-    def delete_calls(self, _given, _query):
-        self.log.clear()
+    def delete_calls(self, _given, query):
+        self.log.clear(query.get("region"))
+
+    def get_changes(self, _given, _query):
+        return {"changes": self.log.changes}
 
     def post_settings(self, given, _query):
         world.change(given.get("region"), given["settings"])
@@ -92,8 +100,25 @@ class Control:
             region = world.region(one["region"])
             region.report(one.get("group"), one.get("id"), one.get("port"), health if health["state"] else None)
 
-    def post_reset(self, _given, _query):
-        moto_api_backend.reset()
-        world.reset()
-        self.faults.clear()
-        self.log.clear()
+    def post_scene_cluster(self, given, _query):
+        return scene.cluster(**given)
+
+    def get_scene_resources(self, _given, query):
+        return scene.resources(query["region"])
+
+    def get_scene_serving(self, _given, query):
+        return scene.serving(query["region"], query["hostname"], int(query["port"]))
+
+    def post_reset(self, given, _query):
+        if given:
+            region = given["region"]
+            scene.reset(region)
+            world.forget(region)
+            self.faults.clear(region)
+            self.log.clear(region)
+        else:
+            moto_api_backend.reset()
+            world.reset()
+            self.faults.clear()
+            self.log.clear()
+        self.log.changes += 1

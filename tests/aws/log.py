@@ -13,9 +13,11 @@ class Log:
         self._lock = threading.Lock()
         self._next = 1
         self._calls: list[dict] = []
+        self.changes = 0
+        """How many changing calls have ended, hidden ones too: who reads everything reads again when this has grown."""
 
-    def begin(self, service: str, action: str, region: str, key: str, params: dict) -> dict:
-        """Writes a call down; its result is filled in by `end`."""
+    def begin(self, service: str, action: str, region: str, key: str, params: dict, hidden: bool = False) -> dict:
+        """Writes a call down, unless it is hidden; its result is filled in by `end`."""
         call = {
             "time": time.time(),
             "service": service,
@@ -29,6 +31,8 @@ class Log:
             "injected": False,
             "seconds": None,
         }
+        if hidden:
+            return call
         with self._lock:
             call["number"] = self._next
             self._next += 1
@@ -37,6 +41,7 @@ class Log:
 
     def end(self, call: dict, status: int, code: str, injected: bool) -> None:
         with self._lock:
+            self.changes += call["changing"]
             call["status"] = status
             call["code"] = code
             call["injected"] = injected
@@ -54,7 +59,7 @@ class Log:
                 and changing in (None, call["changing"])
             ]
 
-    def clear(self) -> None:
-        """Forgets them; numbers go on."""
+    def clear(self, region: str | None = None) -> None:
+        """Forgets them, or those of one region; numbers go on."""
         with self._lock:
-            self._calls = []
+            self._calls = [call for call in self._calls if region not in (None, call["region"])]

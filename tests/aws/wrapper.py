@@ -14,6 +14,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -24,6 +25,7 @@ from xml.sax.saxutils import escape
 # Before moto is imported: neither the machine's credentials nor its metadata service are any of our business.
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
+from calls import KEY, Calls
 from control import PREFIX, Control
 from faults import Faults
 from log import Log
@@ -68,6 +70,7 @@ class Wrapper:
     def __init__(self, keys: dict[str, str]) -> None:
         self.faults, self.log, self.signatures = Faults(), Log(), Signatures(keys)
         self.control = Control(self.faults, self.log)
+        self.calls: Calls | None = None
         self.moto = DomainDispatcherApplication(create_backend_app)
         # moto's stores are plain dictionaries: one call at a time keeps every call whole.
         self.one_at_a_time = threading.Lock()
@@ -75,7 +78,11 @@ class Wrapper:
     def __call__(self, environ, start_response):
         path = environ.get("PATH_INFO", "/")
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        if path.startswith(PREFIX):
+        if path == f"{PREFIX}aws" and self.calls:
+            # It comes back as a call to AWS: not under the lock.
+            status, found = self.calls.answer(body)
+            answer = status, "application/json", json.dumps(found, default=str).encode()
+        elif path.startswith(PREFIX):
             with self.one_at_a_time:
                 status, found = self.control.answer(environ["REQUEST_METHOD"], path, environ["QUERY_STRING"], body)
             answer = status, "application/json", json.dumps(found).encode()
@@ -116,8 +123,9 @@ class Wrapper:
             call = self.log.begin(service, action, "", "", form)
             self.log.end(call, refused.status, refused.code, False)
             return error(service, refused.status, refused.code, refused.message)
-        call = self.log.begin(service, action, region, key, form)
-        fault = self.faults.take(action, region, key, form)
+        hidden = key == KEY
+        call = self.log.begin(service, action, region, key, form, hidden)
+        fault = None if hidden else self.faults.take(action, region, key, form)
         answer, injected = None, False
         fails = fault is not None and (fault.status is not None or fault.code is not None)
         if not fails or fault.when == "after":
@@ -161,23 +169,26 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--certificate", help="PEM file: serve over TLS")
     parser.add_argument("--key", help="PEM file of the certificate's key")
     parser.add_argument("--with-parent", action="store_true", help="end when the process that started it has ended")
+    parser.add_argument("--folder", help="removed when that process has ended")
     keys = "let in besides test=test and other=other"
     parser.add_argument("--access-key", action="append", default=[], metavar="ID=SECRET", help=keys)
     return parser.parse_args()
 
 
-def end_with(parent: int) -> None:
-    """Ends this process when its parent has ended, even by kill -9."""
+def end_with(parent: int, folder: str | None) -> None:
+    """Ends this process when its parent has ended, even by kill -9, and removes the folder it was given."""
     while os.getppid() == parent:
         time.sleep(1)
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 
 def main() -> None:
     given = arguments()
     if given.with_parent:
-        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
-    keys = {"test": "test", "other": "other"} | dict(one.split("=", 1) for one in given.access_key)
+        threading.Thread(target=end_with, args=(os.getppid(), given.folder), daemon=True).start()
+    keys = {"test": "test", "other": "other", KEY: KEY} | dict(one.split("=", 1) for one in given.access_key)
     install()
     application = Wrapper(keys)
     tls = (given.certificate, given.key) if given.certificate else None
@@ -189,7 +200,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     threading.Thread(target=control.serve_forever, daemon=True).start()
     host = f"[{given.host}]" if ":" in given.host else given.host
-    print(json.dumps({"endpoint": f"http{'s' if tls else ''}://{host}:{aws.server_port}"}), flush=True)
+    endpoint = f"http{'s' if tls else ''}://{host}:{aws.server_port}"
+    application.calls = Calls(endpoint)
+    print(json.dumps({"endpoint": endpoint}), flush=True)
     aws.serve_forever()
 
 

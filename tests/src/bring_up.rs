@@ -14,7 +14,7 @@ use crate::process::{self, MARK, Recorded};
 use crate::state::{Phase, ServiceProxy, State, folder};
 use crate::topology::{BRIDGE, DNS_CLUSTER_IPS, Place, node_name};
 use crate::wait::wait_for;
-use crate::{control_plane, images, network, node, parts, relay};
+use crate::{aws, control_plane, images, network, node, parts, relay};
 
 /// Brings up everything; each process is written down as soon as it runs.
 pub(crate) fn run(
@@ -31,6 +31,10 @@ pub(crate) fn run(
     start_capture(state)?;
     control_plane::write_credentials(state)?;
     say(begun, "network namespaces, cables, certificates");
+    if options.aws.is_some() {
+        // First: it takes some seconds to be ready.
+        aws::start_moto(state)?;
+    }
 
     control_plane::start_api(state, program)?;
     start_on_nodes(state, node::start_containerd)?;
@@ -53,6 +57,12 @@ pub(crate) fn run(
 
     control_plane::start_controllers(state, program)?;
     relay::start(state)?;
+    if let Some(options) = &options.aws {
+        // Before the kubelets: moto chooses the nodes' instance ids.
+        state.aws = Some(aws::make(state, options)?);
+        state.save()?;
+        say(begun, "AWS: VPC, subnets, instances");
+    }
     start_on_nodes(state, |state, number| {
         node::start_kubelet(state, number, program)
     })?;
@@ -66,6 +76,11 @@ pub(crate) fn run(
     network::route_pods(&cluster.state, &ranges)?;
     for (number, ranges) in (1..).zip(&ranges) {
         node::write_cni(&cluster.state, number, ranges)?;
+    }
+    if options.aws.is_some() {
+        aws::make_pod_subnets(&mut cluster.state, &ranges)?;
+        aws::start_balancer(&mut cluster.state)?;
+        say(begun, "AWS: load balancer");
     }
     wait_for("Ready nodes", PATIENCE, || nodes_ready(cluster))?;
     say(begun, "all nodes Ready");

@@ -16,8 +16,9 @@ use crate::network::namespace;
 use crate::parts::{Part, ensure};
 use crate::process::{self, MARK, Process};
 use crate::state::{self, Phase, ROOT, ServiceProxy, State, folder};
+use crate::sys::Before;
 use crate::topology::{Place, node_name};
-use crate::{bring_up, dump, images, node, sys};
+use crate::{aws, bring_up, dump, images, node, sys};
 
 /// What cluster to bring up.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub struct ClusterOptions {
     pub herald: bool,
     /// Image archives to import into every node before anything runs.
     pub images: Vec<PathBuf>,
+    /// AWS beside it; without it there is none.
+    pub aws: Option<aws::Options>,
 }
 
 impl ClusterOptions {
@@ -41,6 +44,7 @@ impl ClusterOptions {
             service_proxy: ServiceProxy::External,
             herald: false,
             images: Vec::new(),
+            aws: None,
         }
     }
 }
@@ -71,6 +75,7 @@ impl Cluster {
                 phase: Phase::Starting,
                 relay_port: 0,
                 processes: Vec::new(),
+                aws: None,
             },
         };
         let begun = Instant::now();
@@ -186,7 +191,8 @@ impl Cluster {
             self.check_node(number)?;
             return node::command(&self.state, number, program);
         }
-        let mut command = namespace(&self.state, place).command(program)?;
+        let mut command = Command::new(program);
+        sys::before_exec(&mut command, self.inside(place)?);
         command.env(MARK, &self.state.name);
         Ok(command)
     }
@@ -210,7 +216,7 @@ impl Cluster {
                 self.check_node(number)?;
                 node::inside(&self.state, number)?
             }
-            _ => vec![namespace(&self.state, place).join()?],
+            _ => self.inside(place)?,
         };
         sys::before_exec(&mut command, before);
         command.env(MARK, &self.state.name);
@@ -255,6 +261,23 @@ impl Cluster {
     /// are left out.
     pub fn lan_packets(&self) -> Result<Vec<String>> {
         dump::lan_packets(self)
+    }
+
+    /// What a child does to become a process of a place that is no node. With AWS the clients know the names of
+    /// load balancers.
+    fn inside(&self, place: Place) -> Result<Vec<Before>> {
+        let mut steps = vec![namespace(&self.state, place).join()?];
+        if self.state.aws.is_some() && matches!(place, Place::Client | Place::Remote) {
+            let own = aws::folder(&self.state.name);
+            steps.push(Before::OwnMounts);
+            for file in ["hosts", "resolv.conf"] {
+                steps.push(Before::bind(
+                    &own.join(file),
+                    &Path::new("/etc").join(file),
+                )?);
+            }
+        }
+        Ok(steps)
     }
 
     pub(crate) fn check_node(&self, number: usize) -> Result<()> {

@@ -21,9 +21,11 @@
 //! | bring_up, cluster, rollout, install, speaker, status | using it |
 //! | state, process, down | what is written down, and taking it down |
 //! | moto | AWS, for the provider |
+//! | aws | AWS beside a cluster, with a load balancer that carries traffic |
 //! | capture, dump, wait | finding out |
 
 mod archive;
+pub mod aws;
 mod bring_up;
 mod capture;
 mod certs;

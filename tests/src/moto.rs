@@ -17,11 +17,14 @@
 //! Tests that share a server take a region each: settings, clock and faults can be set by region.
 
 mod control;
+mod http;
+mod scene;
 mod venv;
 mod words;
 
 use std::fs;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -34,11 +37,13 @@ use crate::netns::Netns;
 use crate::process::Process;
 use crate::wait::{Hopeless, wait_for};
 
+pub use control::Control;
+pub use scene::Scene;
 pub use venv::ensure;
 pub use words::{Call, Fault, Health, Settings};
 
 /// Importing moto takes some seconds on an idle machine.
-const READY: Duration = Duration::from_mins(3);
+pub(crate) const READY: Duration = Duration::from_mins(3);
 
 /// Where and how a server listens.
 #[derive(Debug, Default)]
@@ -59,13 +64,32 @@ pub struct Options<'a> {
 #[derive(Debug)]
 pub struct Moto {
     process: Process,
-    folder: TempDir,
+    /// Removed with the handle.
+    _folder: TempDir,
     endpoint: String,
+    control: Control,
+}
+
+/// What tests tell it and ask it.
+impl Deref for Moto {
+    type Target = Control;
+
+    fn deref(&self) -> &Control {
+        &self.control
+    }
 }
 
 #[derive(Deserialize)]
 struct Announced {
     endpoint: String,
+}
+
+/// The endpoint that a server has printed, once it listens.
+pub(crate) fn announced(output: &str) -> Option<String> {
+    let found = output
+        .lines()
+        .find_map(|line| serde_json::from_str::<Announced>(line).ok());
+    found.map(|found| found.endpoint)
 }
 
 impl Moto {
@@ -94,7 +118,10 @@ impl Moto {
         command
             .arg("--with-parent")
             .arg("--socket")
-            .arg(socket(&folder));
+            .arg(socket(&folder))
+            // A handle that is never dropped, a static one, leaves it to the server.
+            .arg("--folder")
+            .arg(folder.path());
         if let Some(address) = options.address {
             command.arg("--host").arg(address.to_string());
         }
@@ -109,25 +136,22 @@ impl Moto {
         let mut process = Process::spawn(command, folder.path().join("log"))?;
         let endpoint = wait_for("endpoint of moto", READY, || {
             let output = process.output()?;
-            let announced = output
-                .lines()
-                .find_map(|line| serde_json::from_str::<Announced>(line).ok());
+            let announced = announced(&output);
             if announced.is_none()
                 && let Some(status) = process.ended()?
             {
                 return Err(Hopeless(format!("moto ended with {status}: {output}")).into());
             }
-            Ok(announced.map(|found| found.endpoint))
+            Ok(announced)
         })?;
-        let moto = Self {
+        let control = Control::at(socket(&folder));
+        control.wait_until_ready()?;
+        Ok(Self {
             process,
-            folder,
+            _folder: folder,
             endpoint,
-        };
-        wait_for("answer of moto", READY, || {
-            moto.get("ready").map(|_: serde_json::Value| Some(()))
-        })?;
-        Ok(moto)
+            control,
+        })
     }
 
     /// The URL for all services of AWS.
@@ -135,87 +159,9 @@ impl Moto {
         &self.endpoint
     }
 
-    /// The Unix socket for control calls (`tests/aws/control.py` lists them).
-    pub fn socket(&self) -> PathBuf {
-        socket(&self.folder)
-    }
-
     /// The server's process, for example to stop it for a while.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
-    }
-
-    /// Adds a fault after those that are there.
-    pub fn fault(&self, fault: &Fault) -> Result<()> {
-        self.faults(std::slice::from_ref(fault))
-    }
-
-    /// Adds faults, in this order, after those that are there.
-    pub fn faults(&self, faults: &[Fault]) -> Result<()> {
-        self.post("faults", faults)
-    }
-
-    /// Faults that have not met all their calls yet.
-    pub fn faults_left(&self) -> Result<Vec<Fault>> {
-        self.get("faults")
-    }
-
-    /// Removes all faults, or those of one region.
-    pub fn heal(&self, region: Option<&str>) -> Result<()> {
-        let query = region.map_or_else(String::new, |region| format!("?region={region}"));
-        control::call(&self.socket(), "DELETE", &format!("faults{query}"), None).map(drop)
-    }
-
-    /// Calls since the start or the last reset.
-    pub fn calls(&self) -> Result<Vec<Call>> {
-        self.get("calls")
-    }
-
-    /// Calls with a number above `number`.
-    pub fn calls_after(&self, number: u64) -> Result<Vec<Call>> {
-        self.get(&format!("calls?after={number}"))
-    }
-
-    /// Calls to one region.
-    pub fn calls_in(&self, region: &str) -> Result<Vec<Call>> {
-        self.get(&format!("calls?region={region}"))
-    }
-
-    /// Forgets the calls; their numbers go on.
-    pub fn forget_calls(&self) -> Result<()> {
-        control::call(&self.socket(), "DELETE", "calls", None).map(drop)
-    }
-
-    /// Changes what is given of one region's settings, or of all regions'.
-    pub fn settings(&self, region: Option<&str>, settings: &Settings) -> Result<()> {
-        let body = serde_json::json!({"region": region, "settings": settings});
-        self.post("settings", &body)
-    }
-
-    /// Moves the clock of one region, or of all, forward.
-    pub fn advance(&self, region: Option<&str>, duration: Duration) -> Result<()> {
-        let body = serde_json::json!({"region": region, "seconds": duration.as_secs_f64()});
-        self.post("clock", &body)
-    }
-
-    /// What health checks find out from now on.
-    pub fn health(&self, reports: &[Health]) -> Result<()> {
-        self.post("health", reports)
-    }
-
-    /// Everything as at the start: resources, settings, clocks, faults, calls.
-    pub fn reset(&self) -> Result<()> {
-        self.post("reset", &())
-    }
-
-    fn post(&self, name: &str, body: &(impl serde::Serialize + ?Sized)) -> Result<()> {
-        let body = serde_json::to_string(body)?;
-        control::call(&self.socket(), "POST", name, Some(&body)).map(drop)
-    }
-
-    fn get<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T> {
-        let answer = control::call(&self.socket(), "GET", name, None)?;
-        serde_json::from_str(&answer).with_context(|| format!("answer of moto to {name}"))
     }
 
     /// Runs the server's own tests against it and gives their report. They change everything, and leave
@@ -263,6 +209,6 @@ fn socket(folder: &TempDir) -> PathBuf {
 }
 
 /// The folder of the wrapper.
-fn source() -> PathBuf {
+pub(crate) fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("aws")
 }

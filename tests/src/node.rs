@@ -123,9 +123,11 @@ pub(crate) fn start_kubelet(state: &State, node: usize, program: &Path) -> Resul
     fs::write(&resolv, "# no name server outside the cluster\n")?;
     let certs = certs_folder(&state.name);
     let config = own.join("kubelet.json");
+    let placed = state.aws.as_ref().and_then(|site| site.node(node));
     let files = node_config::KubeletFiles {
         certs: &certs,
         resolv: &resolv,
+        provider_id: placed.as_ref().map(|(id, _, _)| id.clone()),
     };
     fs::write(&config, node_config::kubelet(&name, &files).to_string())?;
     let addresses = Place::Node(node).addresses().into_iter().flatten();
@@ -140,6 +142,11 @@ pub(crate) fn start_kubelet(state: &State, node: usize, program: &Path) -> Resul
     ));
     command.arg(format!("--hostname-override={name}"));
     command.arg(format!("--node-ip={}", addresses.join(",")));
+    if let Some((_, zone, region)) = placed {
+        command.arg(format!(
+            "--node-labels=topology.kubernetes.io/zone={zone},topology.kubernetes.io/region={region}"
+        ));
+    }
     let role = role(node, "kubelet");
     process::start(
         &role,

@@ -58,13 +58,15 @@ conf_dir = "/run/cni"
 pub(crate) struct KubeletFiles<'a> {
     pub(crate) certs: &'a Path,
     pub(crate) resolv: &'a Path,
+    /// What the node's cloud calls it, if it is in one.
+    pub(crate) provider_id: Option<String>,
 }
 
 /// Kubelet: cgroup v1 or v2 without a systemd, swap or not, the disk nearly full or not, and a heartbeat fit for the
 /// 10 s after which the controller manager gives a node up.
 pub(crate) fn kubelet(name: &str, files: &KubeletFiles<'_>) -> Value {
     let low = "0.1%";
-    json!({
+    let mut config = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "authentication": {
@@ -99,7 +101,11 @@ pub(crate) fn kubelet(name: &str, files: &KubeletFiles<'_>) -> Value {
         "nodeStatusUpdateFrequency": "2s",
         "nodeStatusReportFrequency": "2s",
         "nodeLeaseDurationSeconds": 8,
-    })
+    });
+    if let Some(id) = &files.provider_id {
+        config["providerID"] = json!(id);
+    }
+    config
 }
 
 /// kube-proxy: nftables mode; conntrack limits are the machine's and cannot be set from a namespace.

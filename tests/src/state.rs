@@ -72,6 +72,9 @@ pub struct State {
     /// Loopback port of the host that leads to the API server; 0 until it does.
     pub relay_port: u16,
     pub processes: Vec<Recorded>,
+    /// AWS beside it, once it is made.
+    #[serde(default)]
+    pub aws: Option<crate::aws::Site>,
 }
 
 impl State {
@@ -200,6 +203,7 @@ mod tests {
                 pid: 1,
                 start_time: 2,
             }],
+            aws: None,
         };
         let again: State = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
         assert_eq!(again.processes, state.processes);

@@ -8,7 +8,8 @@
 //!                                              │ 10.78.0.0/24, fd00:78::/64
 //!                                          remote .50
 //! ```
-//! The rest of the LAN, from .100 on, is free for address pools.
+//! The rest of the LAN, from .100 on, is free for address pools. With AWS the router also has the load balancers'
+//! addresses, of 10.79.0.0/16 and fd00:79::/48.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub(crate) const INTERFACE: &str = "eth0";
 /// The switch, in the LAN's namespace.
 pub(crate) const BRIDGE: &str = "br0";
 
+/// The LAN, IPv4 and IPv6.
+pub(crate) const LAN_RANGES: [&str; 2] = ["10.77.0.0/24", "fd00:77::/64"];
 pub(crate) const POD_CIDRS: &str = "10.244.0.0/16,fd00:10:244::/48";
 pub(crate) const SERVICE_CIDRS: &str = "10.96.0.0/16,fd00:10:96::/112";
 /// First addresses of the Service ranges, by which pods know the API server.

@@ -4,7 +4,7 @@ import moto.elb.urls
 import moto.elbv2.urls
 from moto.elbv2.models import elbv2_backends
 
-from rules import security
+from rules import networks, security
 from rules.answers import Answers
 from rules.attributes import Attributes
 from rules.balancers import Balancers
@@ -31,4 +31,5 @@ def install() -> None:
     """From now on moto's ELBv2 is strict. Called once, before the first request."""
     elbv2_backends.backend = Strict
     moto.elb.urls.ELBV2Response = Answers
+    networks.install()
     security.install()

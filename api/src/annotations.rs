@@ -14,6 +14,9 @@ pub const ADDRESSES: &str = "heraldlb.io/addresses";
 /// came from. Written together with the status. Speakers use it when a pool no longer holds an address in use.
 pub const ALLOCATED_FROM: &str = "heraldlb.io/allocated-from";
 
+/// Input: `"true"` leaves the Service's load balancer at its provider as it is, whatever else changes, until this is removed.
+pub const PAUSED: &str = "heraldlb.io/paused";
+
 const ADDRESS_POOL_KEYS: [&str; 3] = [
     ADDRESS_POOL,
     "metallb.io/address-pool",
@@ -41,6 +44,13 @@ pub fn allocated_from(annotations: &BTreeMap<String, String>) -> impl Iterator<I
         .get(ALLOCATED_FROM)
         .into_iter()
         .flat_map(|value| list(value))
+}
+
+/// Whether the load balancer of a Service is to be left as it is.
+pub fn is_paused(annotations: &BTreeMap<String, String>) -> bool {
+    annotations
+        .get(PAUSED)
+        .is_some_and(|value| value.trim() == "true")
 }
 
 /// The entries of a value that holds several, separated by commas. Empty entries are skipped.
@@ -108,6 +118,23 @@ mod tests {
             list(found).collect::<Vec<_>>(),
             ["192.0.2.1", "2001:db8::1"]
         );
+    }
+
+    #[test]
+    fn only_true_pauses() {
+        assert!(!is_paused(&BTreeMap::new()));
+        for (value, expected) in [
+            ("true", true),
+            (" true ", true),
+            ("false", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                is_paused(&annotations(&[(PAUSED, value)])),
+                expected,
+                "{value:?}"
+            );
+        }
     }
 
     #[test]

@@ -21,6 +21,12 @@ pub const CLASS_POOL: &str = "heraldlb.io/pool";
 /// `spec.loadBalancerClass` of Services that get an AWS Network Load Balancer.
 pub const CLASS_AWS_NLB: &str = "heraldlb.io/aws-nlb";
 
+/// Finalizer of Services that something at AWS was, or is about to be, made for.
+pub const AWS_NLB_FINALIZER: &str = "heraldlb.io/aws-nlb";
+
+/// The provider of AWS Network Load Balancers, in logs, metrics and field managers.
+pub const PROVIDER_AWS_NLB: &str = "aws-nlb";
+
 /// Node label that keeps a node from owning addresses (KEP-1143); its value does not matter.
 pub const EXCLUDE_NODE_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
@@ -45,8 +51,15 @@ pub mod field_manager {
     /// The controller: the condition `heraldlb.io/Announced` of a Service, which follows the Speakers at its own pace.
     pub const CONTROLLER_ANNOUNCED: &str = "herald-controller-announced";
 
+    /// The controller, followed by the name of an external provider: finalizer and status of the provider's Services. One for
+    /// each provider: what one applies must not take the other's finalizer away.
+    pub const CONTROLLER_PROVIDER_PREFIX: &str = "herald-controller-";
+
     /// The controller: status and finalizer of AddressPools.
     pub const CONTROLLER_POOL: &str = "herald-controller-pool";
+
+    /// The controller: the condition `heraldlb.io/target-health` of pods that have it as a readiness gate.
+    pub const CONTROLLER_READINESS: &str = "herald-controller-readiness";
 
     /// A speaker: its own Speaker object.
     pub const SPEAKER: &str = "herald-speaker";

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::metrics::{Health, Metrics, STORES};
 use crate::planner::Input;
+use crate::provision;
 
 /// The planner goes round at least once a second; a process that did not for this long is stuck.
 const STUCK: Duration = Duration::from_secs(30);
@@ -29,6 +30,7 @@ pub(crate) struct Admin {
     pub(crate) metrics: Metrics,
     pub(crate) start: Instant,
     pub(crate) planner: mpsc::Sender<Input>,
+    pub(crate) provisioners: Vec<mpsc::Sender<provision::Input>>,
 }
 
 /// Opens the socket. `[::]` serves both families; on a host without IPv6 it is IPv4 alone.
@@ -113,13 +115,24 @@ async fn plan(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response
     let Some((namespace, name)) = service.and_then(|service| service.split_once('/')) else {
         return usage.into_response();
     };
+    let key = ServiceKey::new(namespace, name);
+    let mut text = match ask(&admin.planner, |answer| Input::Explain(key.clone(), answer)).await {
+        Some(text) => text,
+        None => return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response(),
+    };
+    for provisioner in &admin.provisioners {
+        let question = |answer| provision::Input::Explain(key.clone(), answer);
+        text.extend(ask(provisioner, question).await);
+    }
+    text.into_response()
+}
+
+/// The answer to a question; `None` while the program ends.
+async fn ask<T>(
+    whom: &mpsc::Sender<T>,
+    question: impl FnOnce(oneshot::Sender<String>) -> T,
+) -> Option<String> {
     let (answer, answered) = oneshot::channel();
-    let question = Input::Explain(ServiceKey::new(namespace, name), answer);
-    if admin.planner.send(question).await.is_err() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
-    }
-    match answered.await {
-        Ok(text) => text.into_response(),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response(),
-    }
+    whom.send(question(answer)).await.ok()?;
+    answered.await.ok()
 }

@@ -30,6 +30,9 @@ pub(crate) enum ApplyError {
     /// No answer in time.
     #[error("no answer from the API server in {} s", LIMIT.as_secs())]
     Timeout,
+    /// We lead no more.
+    #[error("this replica does not lead any more")]
+    NotLeading,
 }
 
 impl ApplyError {
@@ -44,6 +47,7 @@ impl ApplyError {
             },
             Self::Api(_) => "error",
             Self::Timeout => "timeout",
+            Self::NotLeading => "stopped",
         }
     }
 }
@@ -89,7 +93,9 @@ async fn patch_service(
     timely(api.patch_status(&view.key.name, &parameters, &patch)).await
 }
 
-async fn timely<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, ApplyError> {
+pub(crate) async fn timely<T>(
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, ApplyError> {
     Ok(tokio::time::timeout(LIMIT, request)
         .await
         .map_err(|_| ApplyError::Timeout)??)
@@ -217,7 +223,7 @@ fn pool_status_body(observed: &PoolObserved, status: &PoolStatus, now: &str) -> 
 }
 
 /// The time as conditions write it, in whole seconds.
-fn now() -> String {
+pub(crate) fn now() -> String {
     match serde_json::to_value(Time(Timestamp::now())) {
         Ok(Value::String(text)) => text,
         _ => Timestamp::UNIX_EPOCH.to_string(),

@@ -4,7 +4,13 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use clap::{ArgAction, Parser, ValueEnum};
 
-/// Gives Services of type LoadBalancer their addresses from pools.
+#[cfg(feature = "aws")]
+mod aws;
+
+#[cfg(feature = "aws")]
+pub use aws::AwsArgs;
+
+/// Gives Services of type LoadBalancer their addresses from pools, and load balancers from clouds.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "herald-controller", version)]
 pub struct Args {
@@ -43,6 +49,11 @@ pub struct Args {
     /// What is logged: a level (info, debug) or filters by module (herald_controller=debug,kube=warn).
     #[arg(long, env = "HERALD_LOG", default_value = "info")]
     pub log: String,
+
+    /// Network Load Balancers on AWS.
+    #[cfg(feature = "aws")]
+    #[command(flatten)]
+    pub aws: AwsArgs,
 }
 
 /// Form of the log.
@@ -55,6 +66,13 @@ pub enum LogFormat {
 }
 
 impl Args {
+    /// Refuses what contradicts itself.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        #[cfg(feature = "aws")]
+        self.aws.check(self.claim_classless)?;
+        Ok(())
+    }
+
     /// Our name in the lease: the pod's, else one that no other process has.
     pub(crate) fn identity(&self) -> String {
         let named = self

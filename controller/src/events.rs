@@ -1,10 +1,11 @@
 //! Kubernetes Events of Services. One task posts them one after the other, so that they never slow an allocation down; what does
 //! not fit its queue is counted and dropped: the condition says the same.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use herald_controller_core::{Notice, ServiceView};
+use herald_controller_core::{Notice, ProvidedNotice, ServiceView};
 use herald_core::ServiceKey;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
@@ -25,8 +26,20 @@ const NOTE: usize = 1024;
 /// Where Events are handed in.
 #[derive(Clone, Debug)]
 pub(crate) struct Events {
-    to: mpsc::Sender<(ServiceKey, Arc<str>, Notice)>,
+    to: mpsc::Sender<Told>,
     metrics: Metrics,
+}
+
+/// One Event to be posted.
+#[derive(Debug)]
+struct Told {
+    key: ServiceKey,
+    uid: Arc<str>,
+    /// What was being done.
+    action: &'static str,
+    warning: bool,
+    reason: Cow<'static, str>,
+    message: String,
 }
 
 impl Events {
@@ -37,14 +50,33 @@ impl Events {
         Self { to, metrics }
     }
 
-    /// Hands in an Event about the Service.
+    /// Hands in an Event about the Service's address.
     pub(crate) fn emit(&self, view: &ServiceView, notice: Notice) {
-        info!(service = %view.key, reason = notice.reason.as_str(), "{}", notice.message);
-        if self
-            .to
-            .try_send((view.key.clone(), view.uid.clone(), notice))
-            .is_err()
-        {
+        self.tell(Told {
+            key: view.key.clone(),
+            uid: view.uid.clone(),
+            action: "Allocate",
+            warning: notice.warning,
+            reason: notice.reason.as_str().into(),
+            message: notice.message,
+        });
+    }
+
+    /// Hands in an Event about the Service's load balancer.
+    pub(crate) fn emit_provided(&self, key: &ServiceKey, uid: &Arc<str>, notice: ProvidedNotice) {
+        self.tell(Told {
+            key: key.clone(),
+            uid: uid.clone(),
+            action: "Provision",
+            warning: notice.warning,
+            reason: notice.reason.into(),
+            message: notice.message,
+        });
+    }
+
+    fn tell(&self, told: Told) {
+        info!(service = %told.key, reason = %told.reason, "{}", told.message);
+        if self.to.try_send(told).is_err() {
             self.metrics.event("dropped");
         }
     }
@@ -53,11 +85,12 @@ impl Events {
 async fn post_all(
     client: Client,
     identity: String,
-    mut from: mpsc::Receiver<(ServiceKey, Arc<str>, Notice)>,
+    mut from: mpsc::Receiver<Told>,
     metrics: Metrics,
 ) {
-    while let Some((key, uid, notice)) = from.recv().await {
-        let event = event(&key, &uid, &notice, &identity);
+    while let Some(told) = from.recv().await {
+        let event = event(&told, &identity);
+        let key = &told.key;
         let api: Api<Event> = Api::namespaced(client.clone(), &key.namespace);
         let parameters = PostParams::default();
         let posted = tokio::time::timeout(LIMIT, api.create(&parameters, &event)).await;
@@ -80,9 +113,10 @@ async fn post_all(
     }
 }
 
-fn event(key: &ServiceKey, uid: &str, notice: &Notice, identity: &str) -> Event {
+fn event(told: &Told, identity: &str) -> Event {
     let now = Timestamp::now();
-    let mut note = notice.message.clone();
+    let key = &told.key;
+    let mut note = told.message.clone();
     note.truncate(note.floor_char_boundary(NOTE));
     Event {
         metadata: ObjectMeta {
@@ -90,22 +124,22 @@ fn event(key: &ServiceKey, uid: &str, notice: &Notice, identity: &str) -> Event 
             name: Some(format!("{}.{:x}", key.name, now.as_nanosecond())),
             ..ObjectMeta::default()
         },
-        action: Some("Allocate".into()),
+        action: Some(told.action.into()),
         event_time: Some(MicroTime(now)),
         note: Some(note),
-        reason: Some(notice.reason.as_str().into()),
+        reason: Some(told.reason.to_string()),
         regarding: Some(ObjectReference {
             api_version: Some("v1".into()),
             kind: Some("Service".into()),
             namespace: Some(key.namespace.to_string()),
             name: Some(key.name.to_string()),
-            uid: Some(uid.to_owned()),
+            uid: Some(told.uid.to_string()),
             ..ObjectReference::default()
         }),
         reporting_controller: Some("heraldlb.io/controller".into()),
         // At most 128 bytes.
         reporting_instance: Some(identity.chars().take(128).collect()),
-        type_: Some(if notice.warning { "Warning" } else { "Normal" }.into()),
+        type_: Some(if told.warning { "Warning" } else { "Normal" }.into()),
         ..Event::default()
     }
 }

@@ -70,7 +70,7 @@ pub(crate) fn service_view(service: &Service) -> ServiceView {
 }
 
 /// `spec.ipFamilies`, which the API server fills in; the families of the cluster IPs where it did not.
-fn families(spec: &ServiceSpec) -> FamilyRequest {
+pub(crate) fn families(spec: &ServiceSpec) -> FamilyRequest {
     let mut order: Vec<IpFamily> = Vec::new();
     let named = spec
         .ip_families

@@ -1,4 +1,4 @@
-//! Herald's controller: gives Services of type LoadBalancer their addresses from pools.
+//! Herald's controller: gives Services of type LoadBalancer their addresses from pools, and load balancers from clouds.
 //!
 //! `runtime` is the map of the tasks, `index` turns Kubernetes objects into the plain structs that `herald-controller-core`
 //! decides with, `apply` writes what it decided. Everything between is wiring.
@@ -8,15 +8,20 @@
 mod admin;
 mod apply;
 mod args;
+#[cfg(feature = "aws")]
+mod aws;
 mod client;
 mod events;
 mod index;
 mod lease;
 mod metrics;
 mod planner;
+mod provision;
 mod retry;
 mod runtime;
 mod watch;
 
+#[cfg(feature = "aws")]
+pub use args::AwsArgs;
 pub use args::{Args, LogFormat};
 pub use runtime::run;

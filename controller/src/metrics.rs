@@ -13,6 +13,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+mod provider;
+
+pub(crate) use provider::{ProviderLevels, ProviderMetrics};
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Kind {
     kind: String,
@@ -58,6 +62,7 @@ pub(crate) struct Metrics {
     unreadable: Family<Kind, Counter>,
     events: Family<Outcome, Counter>,
     speakers: Gauge,
+    provider: ProviderMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -103,6 +108,7 @@ impl Metrics {
             unreadable: Family::default(),
             events: Family::default(),
             speakers: Gauge::default(),
+            provider: ProviderMetrics::default(),
         };
         let m = &metrics;
         registry.register("leader", "1 while this replica leads", m.leader.clone());
@@ -155,6 +161,7 @@ impl Metrics {
             "Speakers that renewed lately",
             m.speakers.clone(),
         );
+        m.provider.register(&mut registry);
         metrics.registry = Arc::new(registry);
         metrics
     }
@@ -199,6 +206,11 @@ impl Metrics {
             self.assigned.remove(&labels);
             self.available.remove(&labels);
         }
+    }
+
+    /// Those of the providers.
+    pub(crate) fn provider(&self) -> &ProviderMetrics {
+        &self.provider
     }
 
     pub(crate) fn planned(&self) {
@@ -281,13 +293,14 @@ mod tests {
         metrics.watch_error("Service");
         metrics.unreadable("Service");
         metrics.event("posted");
+        metrics.provider().example();
         let text = metrics.render().unwrap();
         let docs = include_str!("../../docs/reference/controller-metrics.md");
         let names: Vec<&str> = text
             .lines()
             .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
             .collect();
-        assert!(names.len() >= 15, "{text}");
+        assert!(names.len() >= 23, "{text}");
         for name in names {
             assert!(name.starts_with("heraldlb_controller_"), "{name}");
             assert!(

@@ -10,10 +10,14 @@
 //!                  relist (watch) ◀─────────┘
 //! ```
 //!
+//! Each external provider (`provision`, `aws`) has a task of its own beside the planner, with watches of its own: Services, Nodes
+//! and EndpointSlices. It makes and removes load balancers for the Services that are its own; neither knows of the other.
+//!
 //! | task | how many | owns |
 //! | --- | --- | --- |
-//! | watch | one for each kind | its stream |
+//! | watch | one for each kind and reader | its stream |
 //! | planner | 1 | the index, the queues, the writes in flight |
+//! | provisioner | one for each provider | its Services, endpoints and nodes, the inventory, the passes in flight |
 //! | lease driver | 1 | the Lease |
 //! | events | 1 | the queue of Events |
 //! | admin | 1 | nothing |
@@ -30,6 +34,7 @@ use kube::Client;
 use kube::core::PartialObjectMeta;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::info;
 use tracing_subscriber::EnvFilter;
@@ -40,7 +45,11 @@ use crate::events::Events;
 use crate::lease::{Driver, Leadership};
 use crate::metrics::{Health, Metrics};
 use crate::planner::{Input, Parts, Planner};
-use crate::{client, index};
+#[cfg(feature = "aws")]
+use crate::{aws, provision::Provisioner};
+use crate::{client, index, provision};
+#[cfg(feature = "aws")]
+use herald_provider::{Identity, Provider};
 
 /// Observations waiting for the planner; watches wait when it is full.
 const INPUTS: usize = 1024;
@@ -51,6 +60,7 @@ const INPUTS: usize = 1024;
 /// If it cannot start: no configuration, a bad flag, or a port in use. Once started, failures are retried.
 pub async fn run(args: Args) -> Result<()> {
     log_to_stderr(&args)?;
+    args.check()?;
     let identity = args.identity();
     info!(version = env!("CARGO_PKG_VERSION"), identity, "starting");
     let client = client::connect(&args.apiservers()).await?;
@@ -62,11 +72,21 @@ pub async fn run(args: Args) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
 
     let listener = admin::listen(args.admin_address).await?;
+    let events = Events::start(client.clone(), identity.clone(), metrics.clone());
+    let shared = Shared {
+        client: client.clone(),
+        events: events.clone(),
+        metrics: metrics.clone(),
+        leadership: leadership.clone(),
+        stopped: stopped.clone(),
+    };
+    let providers = providers(&args, &shared);
     let pages = Admin {
         health: health.clone(),
         metrics: metrics.clone(),
         start,
         planner: inputs.clone(),
+        provisioners: providers.iter().map(|one| one.inputs.clone()).collect(),
     };
     let admin = tokio::spawn(admin::serve(listener, pages));
     spawn_watches(&client, &inputs, &relisted, &metrics);
@@ -83,7 +103,7 @@ pub async fn run(args: Args) -> Result<()> {
             class: names::CLASS_POOL.into(),
             claim_classless: args.claim_classless,
         }),
-        events: Events::start(client.clone(), identity, metrics.clone()),
+        events,
         client,
         metrics,
         health,
@@ -103,8 +123,69 @@ pub async fn run(args: Args) -> Result<()> {
     // Writes in flight end first: the lease is free for another only when nothing of ours can arrive any more.
     stop.send_replace(true);
     planner.await.context("end the planner")?;
+    for provider in providers {
+        provider.task.await.context("end a provisioner")?;
+    }
     stop_lease.send_replace(true);
     lease.await.context("give the lease back")
+}
+
+/// What every provisioner is given.
+#[cfg_attr(
+    not(feature = "aws"),
+    allow(dead_code, reason = "read only where a provider is built in")
+)]
+struct Shared {
+    client: Client,
+    events: Events,
+    metrics: Metrics,
+    leadership: watch::Receiver<Leadership>,
+    stopped: watch::Receiver<bool>,
+}
+
+/// A provisioner that runs.
+struct Provisioning {
+    inputs: mpsc::Sender<provision::Input>,
+    task: JoinHandle<()>,
+}
+
+/// Starts the providers that the flags ask for.
+fn providers(args: &Args, shared: &Shared) -> Vec<Provisioning> {
+    #[cfg(feature = "aws")]
+    if args.aws.cluster().is_some() {
+        let connect = aws::connect(args.aws.clone(), shared.client.clone());
+        let (identity, pace) = (aws::identity(&args.aws), aws::pace(&args.aws));
+        return vec![start_provisioner(identity, pace, connect, shared)];
+    }
+    let _ = (args, shared);
+    Vec::new()
+}
+
+#[cfg(feature = "aws")]
+fn start_provisioner<P>(
+    identity: Identity,
+    pace: provision::Pace,
+    connect: provision::Connect<P>,
+    shared: &Shared,
+) -> Provisioning
+where
+    P: Provider<Inventory: 'static> + 'static,
+{
+    let (inputs, from_inputs) = mpsc::channel(INPUTS);
+    let (relist, relisted) = watch::channel(0);
+    provision::spawn_watches(&shared.client, &inputs, &relisted, &shared.metrics);
+    let provisioner = Provisioner::new(provision::Parts {
+        identity,
+        connect,
+        pace,
+        client: shared.client.clone(),
+        events: shared.events.clone(),
+        metrics: shared.metrics.clone(),
+        leadership: shared.leadership.clone(),
+        relist,
+    });
+    let task = tokio::spawn(provisioner.run(from_inputs, shared.stopped.clone()));
+    Provisioning { inputs, task }
 }
 
 fn spawn_watches(
@@ -119,6 +200,7 @@ fn spawn_watches(
         ($kind:ty, $view:expr, $wrap:expr, $relist:expr) => {
             tokio::spawn(crate::watch::watch::<$kind, _, _>(
                 client.clone(),
+                "",
                 $view,
                 $wrap,
                 inputs.clone(),

@@ -37,9 +37,13 @@ pub(crate) enum Change<V> {
     Gone(ServiceKey),
 }
 
-/// Watches all objects of `K` until the receiver goes; a new value in `relist` begins with a fresh list.
+/// Which objects a watch sees: a label selector, empty for all.
+pub(crate) type Labelled = &'static str;
+
+/// Watches the objects of `K` that `labelled` selects until the receiver goes; a new value in `relist` begins with a fresh list.
 pub(crate) async fn watch<K, V, T>(
     client: Client,
+    labelled: Labelled,
     view: fn(&K) -> V,
     wrap: fn(Change<V>) -> T,
     to: mpsc::Sender<T>,
@@ -53,7 +57,8 @@ pub(crate) async fn watch<K, V, T>(
     async {
         loop {
             let term = *relist.borrow_and_update();
-            let seen = stream(client.clone(), term, view, wrap, &to, &metrics);
+            let from = (client.clone(), labelled);
+            let seen = stream(from, term, view, wrap, &to, &metrics);
             let again = async {
                 if relist.changed().await.is_err() {
                     // Nobody can ask any more.
@@ -71,7 +76,7 @@ pub(crate) async fn watch<K, V, T>(
 }
 
 async fn stream<K, V, T>(
-    client: Client,
+    (client, labelled): (Client, Labelled),
     term: u64,
     view: fn(&K) -> V,
     wrap: fn(Change<V>) -> T,
@@ -83,7 +88,10 @@ async fn stream<K, V, T>(
     let kind = K::kind(&()).into_owned();
     // Each object is decoded by itself.
     let api: Api<DeserializeGuard<K>> = Api::all(client);
-    let config = watcher::Config::default().timeout(TIMEOUT_SECONDS);
+    let mut config = watcher::Config::default().timeout(TIMEOUT_SECONDS);
+    if !labelled.is_empty() {
+        config = config.labels(labelled);
+    }
     let mut events = pin!(watcher(api, config).default_backoff());
     let (mut views, mut unreadable) = (Vec::new(), Vec::new());
     while let Some(event) = events.next().await {

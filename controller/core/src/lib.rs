@@ -16,6 +16,8 @@ pub mod lease;
 mod plan;
 mod plan_pool;
 mod pool;
+mod provided;
+mod readiness;
 mod request;
 mod service;
 mod status;
@@ -30,5 +32,11 @@ pub use interval::IntervalSet;
 pub use plan::{Plan, Write, plan};
 pub use plan_pool::{PoolObserved, PoolPlan, PoolStatus, Ready, plan_pool};
 pub use pool::{PoolScope, PoolView, Readiness};
+pub use provided::{
+    IngressEntry, PortEntry, ProvidedCondition, ProvidedDesired, ProvidedKind, ProvidedNotice,
+    ProvidedPlan, ProvidedStatus, ProvidedView, Want, plan_cleared, plan_provided, plan_releasing,
+    plan_unreachable, want, word,
+};
+pub use readiness::{GateCondition, GateIndex, GateService, GateTargets, PodView, TARGET_HEALTH};
 pub use service::{RequestText, ServiceView};
 pub use status::{Condition, ConditionKind, Desired, Notice, Observed, Problem, Reason};

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, bail};
 
 /// The crates this holds for, and whether their default features (the socket of herald-nft) count.
-const CORE: [(&str, bool); 4] = [
+const CORE: [(&str, bool); 5] = [
     ("herald-core", true),
+    ("herald-provider", true),
     ("herald-controller-core", true),
     ("herald-speaker-core", true),
     ("herald-nft", false),

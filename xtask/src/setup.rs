@@ -9,7 +9,7 @@ use herald_tests::{Part, run};
 use crate::root;
 
 /// Debian packages, each with a file that shows it is there.
-const PACKAGES: [(&str, &str); 24] = [
+const PACKAGES: [(&str, &str); 25] = [
     ("arping", "/usr/sbin/arping"),
     ("busybox-static", "/usr/share/doc/busybox-static"),
     ("ca-certificates", "/etc/ssl/certs/ca-certificates.crt"),
@@ -18,6 +18,7 @@ const PACKAGES: [(&str, &str); 24] = [
     ("containernetworking-plugins", "/usr/lib/cni/ptp"),
     ("curl", "/usr/bin/curl"),
     ("gcc", "/usr/bin/gcc"),
+    ("haproxy", "/usr/sbin/haproxy"),
     ("iproute2", "/usr/share/doc/iproute2"),
     ("iptables", "/usr/sbin/iptables"),
     ("iputils-ping", "/usr/share/doc/iputils-ping"),

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use crate::get::{Get, Target};
+use crate::proxy::Expect;
 
 pub(crate) const USAGE: &str = "\
-usage: herald-echo [--http PORT] [--tcp PORT] [--udp PORT] [--drain SECONDS]
+usage: herald-echo [--http PORT] [--tcp PORT] [--udp PORT] [--drain SECONDS] [--proxy-protocol off|accept|require]
        herald-echo --get http://HOST[:PORT]/PATH|tcp://HOST:PORT|udp://HOST:PORT [--data TEXT] [--timeout SECONDS]
        herald-echo --pause
 
 Serves who answered and whom it saw on HTTP (default 8080), TCP lines and UDP datagrams (default 9000); port 0 takes any
 free port and prints it. POD_NAME and NODE_NAME name the answerer. On SIGTERM it stops at once, or turns /ready off and
-serves on for --drain seconds.";
+serves on for --drain seconds. With --proxy-protocol (or ECHO_PROXY_PROTOCOL) the peer of a TCP connection is the client
+that a header of version 2 names, if there is one (accept) or in any case (require).";
 
 /// What this run is for.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,6 +31,7 @@ pub(crate) struct Config {
     pub(crate) tcp: u16,
     pub(crate) udp: u16,
     pub(crate) drain: Duration,
+    pub(crate) proxy: Expect,
 }
 
 /// Reads the command line; the program's own name comes first, as in `std::env::args`.
@@ -43,6 +46,10 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Mode, Stri
         tcp: 9000,
         udp: 9000,
         drain: Duration::ZERO,
+        proxy: match std::env::var("ECHO_PROXY_PROTOCOL") {
+            Ok(value) => expect("ECHO_PROXY_PROTOCOL", &value)?,
+            Err(_) => Expect::Nothing,
+        },
     };
     let mut target: Option<Target> = None;
     let mut data = String::new();
@@ -65,6 +72,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Mode, Stri
             "--tcp" => config.tcp = number(&flag, &value)?,
             "--udp" => config.udp = number(&flag, &value)?,
             "--drain" => config.drain = Duration::from_secs(number::<u32>(&flag, &value)?.into()),
+            "--proxy-protocol" => config.proxy = expect(&flag, &value)?,
             "--get" => target = Some(value.parse()?),
             "--data" => data = value,
             "--timeout" => timeout = Duration::from_secs(number::<u32>(&flag, &value)?.into()),
@@ -87,6 +95,15 @@ fn number<T: std::str::FromStr>(flag: &str, value: &str) -> Result<T, String> {
         .map_err(|_| format!("{flag} {value}: not a number in its range"))
 }
 
+fn expect(name: &str, value: &str) -> Result<Expect, String> {
+    match value {
+        "off" => Ok(Expect::Nothing),
+        "accept" => Ok(Expect::Either),
+        "require" => Ok(Expect::Header),
+        _ => Err(format!("{name} {value}: not off, accept or require")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,9 +119,10 @@ mod tests {
             tcp: 9000,
             udp: 0,
             drain: Duration::from_secs(3),
+            proxy: Expect::Header,
         };
         assert_eq!(
-            parsed("echo --http=80 --udp 0 --drain 3"),
+            parsed("echo --http=80 --udp 0 --drain 3 --proxy-protocol require"),
             Ok(Mode::Serve(wanted))
         );
     }
@@ -123,6 +141,7 @@ mod tests {
             ("echo --http 65536", "--http 65536"),
             ("echo --drain -1", "--drain -1"),
             ("echo --color red", "--color"),
+            ("echo --proxy-protocol v1", "--proxy-protocol v1"),
             ("echo --get ftp://a", "ftp://a"),
         ] {
             let problem = parsed(line).unwrap_err();

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::proxy::Peer;
+
 /// The longest piece of a request that an answer repeats, in bytes.
 const REPEAT: usize = 1024;
 
@@ -24,11 +26,14 @@ impl Identity {
         }
     }
 
-    /// One line: `pod=… node=… peer=ip:port proto=…`, and what was asked if there was anything.
-    pub(crate) fn answer(&self, peer: SocketAddr, proto: &str, asked: &[u8]) -> String {
+    /// One line: `pod=… node=… peer=ip:port proto=…`, `via=ip:port` if another passed the connection on, and what was
+    /// asked if there was anything.
+    pub(crate) fn answer(&self, peer: impl Into<Peer>, proto: &str, asked: &[u8]) -> String {
         let Self { pod, node } = self;
-        let peer = plain(peer);
-        let mut answer = format!("pod={pod} node={node} peer={peer} proto={proto}");
+        let Peer { client, via } = peer.into();
+        let peer = plain(client);
+        let via = via.map_or_else(String::new, |via| format!(" via={}", plain(via)));
+        let mut answer = format!("pod={pod} node={node} peer={peer} proto={proto}{via}");
         if !asked.is_empty() {
             let asked = asked[..asked.len().min(REPEAT)].escape_ascii();
             answer.push_str(" data=");
@@ -65,15 +70,23 @@ mod tests {
             pod: word("web-1\n"),
             node: word(""),
         };
-        let peer = "[::ffff:10.0.0.9]:4000".parse().unwrap();
+        let peer: SocketAddr = "[::ffff:10.0.0.9]:4000".parse().unwrap();
         assert_eq!(
             who.answer(peer, "http", b""),
             "pod=web-1 node=- peer=10.0.0.9:4000 proto=http\n"
         );
-        let peer = "[fd00::9]:4000".parse().unwrap();
+        let peer: SocketAddr = "[fd00::9]:4000".parse().unwrap();
         assert_eq!(
             who.answer(peer, "udp", b"hi\n\xff"),
             "pod=web-1 node=- peer=[fd00::9]:4000 proto=udp data=hi\\n\\xff\n"
+        );
+        let passed_on = Peer {
+            client: peer,
+            via: "[::ffff:10.0.0.1]:1".parse().ok(),
+        };
+        assert_eq!(
+            who.answer(passed_on, "tcp", b"hi"),
+            "pod=web-1 node=- peer=[fd00::9]:4000 proto=tcp via=10.0.0.1:1 data=hi\n"
         );
         assert!(who.answer(peer, "udp", &vec![b'a'; 60_000]).len() < 2 * REPEAT);
     }

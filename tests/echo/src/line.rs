@@ -6,14 +6,15 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::identity::Identity;
+use crate::proxy::{self, Expect};
 
 /// The longest line, in bytes; a longer one ends the connection.
 const MAX_LINE: u64 = 4096;
 /// An idle connection is closed after this.
 const IDLE: Duration = Duration::from_mins(10);
 
-pub(crate) fn serve(mut stream: TcpStream, who: &Identity) -> io::Result<()> {
-    let peer = stream.peer_addr()?;
+pub(crate) fn serve(mut stream: TcpStream, who: &Identity, expect: Expect) -> io::Result<()> {
+    let peer = proxy::peer(&mut stream, expect)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(IDLE))?;
     stream.set_write_timeout(Some(IDLE))?;

@@ -10,6 +10,7 @@ mod get;
 mod http;
 mod identity;
 mod line;
+mod proxy;
 mod serve;
 mod sockets;
 mod sys;

@@ -14,7 +14,7 @@ use crate::{connection, line, sockets, udp};
 pub(crate) fn run(config: &Config) -> io::Result<()> {
     let signals = Signals::block()?;
     let who = Arc::new(Identity::from_env());
-    let web = Arc::new(Web::new(who.clone()));
+    let web = Arc::new(Web::new(who.clone(), config.proxy));
 
     let http_socket = sockets::tcp(config.http)?;
     let tcp_socket = sockets::tcp(config.tcp)?;
@@ -29,9 +29,11 @@ pub(crate) fn run(config: &Config) -> io::Result<()> {
 
     let served = web.clone();
     thread::spawn(move || connection::accept(&http_socket, move |stream| served.serve(stream)));
-    let named = who.clone();
+    let (named, expect) = (who.clone(), config.proxy);
     thread::spawn(move || {
-        connection::accept(&tcp_socket, move |stream| line::serve(stream, &named));
+        connection::accept(&tcp_socket, move |stream| {
+            line::serve(stream, &named, expect)
+        });
     });
     thread::spawn(move || udp::serve(&udp_socket, &who));
 

@@ -8,7 +8,7 @@
 //! | `GET /download?bytes=N[&rate=BYTES_PER_S]` | N bytes, at that rate if one is given |
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::http::{self, Head, MAX_HEAD, Refusal};
 use crate::identity::Identity;
+use crate::proxy::{self, Expect, Peer};
 
 /// A request must be here after this.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
@@ -27,6 +28,7 @@ const CHUNK: [u8; 16 * 1024] = [b'.'; 16 * 1024];
 pub(crate) struct Web {
     who: Arc<Identity>,
     ready: AtomicBool,
+    expect: Expect,
 }
 
 /// What a request gets.
@@ -36,9 +38,10 @@ enum Answer {
 }
 
 impl Web {
-    pub(crate) fn new(who: Arc<Identity>) -> Self {
+    pub(crate) fn new(who: Arc<Identity>, expect: Expect) -> Self {
         Self {
             who,
+            expect,
             ready: AtomicBool::new(true),
         }
     }
@@ -49,7 +52,7 @@ impl Web {
 
     /// One request, one answer, then the connection is closed.
     pub(crate) fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
-        let peer = stream.peer_addr()?;
+        let peer = proxy::peer(&mut stream, self.expect)?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(STALL))?;
         let Some(head) = read_request(&mut stream, Instant::now() + REQUEST_TIME)? else {
@@ -70,7 +73,7 @@ impl Web {
         io::copy(&mut stream.take(http::MAX_BODY as u64), &mut io::sink()).map(drop)
     }
 
-    fn answer(&self, head: &Head, peer: SocketAddr) -> Result<Answer, Refusal> {
+    fn answer(&self, head: &Head, peer: Peer) -> Result<Answer, Refusal> {
         let ok = |text: String| Ok(Answer::Text(200, "OK", text));
         match (head.method.as_str(), head.path.as_str()) {
             ("GET" | "HEAD", "/") => ok(self.who.answer(peer, "http", b"")),

@@ -1,4 +1,4 @@
-//! Over the wire against the AWS emulator: which calls are made, how many, and how fast.
+//! Over the wire against moto as strict as AWS: which calls are made, how many, and how fast.
 
 #![cfg(feature = "client")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
@@ -14,14 +14,15 @@ use emulated::run;
 use herald_provider::testing::conformance::{Harness, Session};
 use herald_provider::{LoadBalancerRequest, Outcome};
 use herald_provider_aws::client::{AwsClient, Limits, Options, Rate};
+use herald_tests::moto::Fault;
 use memory::harness::annotate;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 #[test]
 fn a_resync_takes_the_calls_the_documentation_says() {
-    run(|account| async {
+    run(|region| async {
         const SERVICES: usize = 25;
-        let cluster = Cluster::new(account).await;
+        let cluster = Cluster::new(region).await;
         let session = Session::start(&cluster).await;
         let mut requests: Vec<_> = (0..SERVICES)
             .map(|n| cluster.request(&format!("s{n}")))
@@ -29,17 +30,17 @@ fn a_resync_takes_the_calls_the_documentation_says() {
         for request in &mut requests {
             session.settle(request).await;
         }
-        cluster.account.forget_calls();
+        cluster.region.forget_calls();
         let fresh = Session::start(&cluster).await;
         for request in &requests {
             let done = fresh.ensure(request).await;
             assert_eq!(done.report.services[0].outcome, Outcome::Ready);
         }
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for (action, changes, result) in cluster.account.calls() {
-            assert!(!changes, "{action} changes something");
-            assert_eq!(result, "ok", "{action}");
-            *counts.entry(action).or_default() += 1;
+        for call in cluster.region.calls() {
+            assert!(!call.changing, "{call:?} changes something");
+            assert_eq!(call.code, "", "{call:?}");
+            *counts.entry(call.action).or_default() += 1;
         }
         let groups = 2 * SERVICES;
         let expected = [
@@ -67,21 +68,24 @@ fn a_resync_takes_the_calls_the_documentation_says() {
 
 #[test]
 fn many_services_at_once_under_throttling_all_arrive_and_keep_to_the_limit() {
-    run(|account| async {
+    run(|region| async {
         const SERVICES: usize = 20;
-        let cluster = Cluster::new(account).await;
-        let throttle = |action: &str, count: u32| json!({ "action": action, "count": count, "code": "Throttling", "status": 400 });
-        let faults = [
+        let cluster = Cluster::new(region).await;
+        let throttle = |action: &str, count: u32| Fault {
+            action: action.into(),
+            count: Some(count),
+            code: Some("Throttling".into()),
+            ..Fault::default()
+        };
+        cluster.region.faults([
             throttle("CreateTargetGroup", 9),
             throttle("CreateLoadBalancer", 7),
             throttle("DescribeTargetHealth", 4),
-        ];
-        cluster.account.ask("faults", json!({ "faults": faults }));
+        ]);
         let limit = Rate {
             per_second: 40.0,
             burst: 5,
         };
-        let vpc = cluster.made["vpc"].as_str().unwrap();
         let limits = Limits {
             read: limit,
             change: limit,
@@ -89,7 +93,7 @@ fn many_services_at_once_under_throttling_all_arrive_and_keep_to_the_limit() {
         };
         let client = AwsClient::connect(Options {
             limits,
-            ..options(&cluster.account, vpc)
+            ..options(&cluster.region, &cluster.made.vpc)
         })
         .await;
         let limited = Cluster {
@@ -161,8 +165,8 @@ fn policy() -> BTreeSet<String> {
 
 #[test]
 fn the_iam_policy_allows_what_is_called_and_nothing_else() {
-    run(|account| async {
-        let cluster = Cluster::new(account).await;
+    run(|region| async {
+        let cluster = Cluster::new(region).await;
         let session = Session::start(&cluster).await;
         let mut request = rich(&cluster);
         session.settle(&mut request).await;
@@ -171,12 +175,8 @@ fn the_iam_policy_allows_what_is_called_and_nothing_else() {
         let annotation = |request: &mut LoadBalancerRequest, name: &str, value: &str| {
             annotate(request, name, value);
         };
-        let third = cluster.account.ask("certificates", json!({ "count": 1 }));
-        annotation(
-            &mut request,
-            "aws-load-balancer-ssl-cert",
-            third[0].as_str().unwrap(),
-        );
+        let third = cluster.region.certificate("c.example.com");
+        annotation(&mut request, "aws-load-balancer-ssl-cert", &third);
         annotation(&mut request, "aws-load-balancer-healthcheck-interval", "20");
         annotation(
             &mut request,
@@ -186,17 +186,10 @@ fn the_iam_policy_allows_what_is_called_and_nothing_else() {
         request.services[0].ports.remove(4);
         session.settle(&mut cluster.with_targets(&request, 2)).await;
         let mut inner = cluster.request("inner");
-        annotate(
-            &mut inner,
-            "aws-load-balancer-subnets",
-            cluster.made["subnets"][2].as_str().unwrap(),
-        );
+        let private = &cluster.made.subnets[2..];
+        annotate(&mut inner, "aws-load-balancer-subnets", &private[0]);
         session.settle(&mut inner).await;
-        let both = format!(
-            "{},{}",
-            cluster.made["subnets"][2].as_str().unwrap(),
-            cluster.made["subnets"][3].as_str().unwrap()
-        );
+        let both = private.join(",");
         annotate(&mut inner, "aws-load-balancer-subnets", &both);
         session.settle(&mut inner).await;
         annotate(&mut inner, "aws-load-balancer-ip-address-type", "dualstack");
@@ -208,17 +201,11 @@ fn the_iam_policy_allows_what_is_called_and_nothing_else() {
         session.settle(&mut inner).await;
         remove_all(&session, &[&request, &inner]).await;
 
-        let called: BTreeSet<String> = cluster.account.ask("state", json!({}))["calls"]
-            .as_array()
-            .unwrap()
+        let called: BTreeSet<String> = cluster
+            .region
+            .calls()
             .iter()
-            .map(|c| {
-                format!(
-                    "{}:{}",
-                    c["service"].as_str().unwrap(),
-                    c["action"].as_str().unwrap()
-                )
-            })
+            .map(|call| format!("{}:{}", call.service, call.action))
             .collect();
         let mut allowed = policy();
         // Implied by tags in the creating call, never called by itself.

@@ -1,4 +1,4 @@
-//! The conformance suite, run over the wire against the AWS emulator: the SDK, the thin EC2 client, signatures, errors.
+//! The conformance suite, run over the wire against moto as strict as AWS: the SDK, the thin EC2 client, signatures, errors.
 
 #![cfg(feature = "client")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
@@ -8,7 +8,7 @@ mod memory;
 
 use std::future::Future;
 
-use emulated::Account;
+use emulated::Region;
 use emulated::harness::Cluster;
 
 fn run<T>(future: impl Future<Output = T>) {
@@ -20,7 +20,7 @@ fn run<T>(future: impl Future<Output = T>) {
 }
 
 async fn make() -> Cluster {
-    Cluster::new(Account::new(emulated::emulator())).await
+    Cluster::new(Region::take()).await
 }
 
 herald_provider::conformance!(run, make);

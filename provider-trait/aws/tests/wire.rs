@@ -1,4 +1,4 @@
-//! Over the wire against the AWS emulator: what is written is read back as it was meant, and errors as what they are.
+//! Over the wire against moto as strict as AWS: what is written is read back as it was meant, and errors as what they are.
 
 #![cfg(feature = "client")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
@@ -9,20 +9,21 @@ mod memory;
 use std::collections::BTreeSet;
 
 use emulated::harness::{Cluster, options, ports, rich};
-use emulated::run;
+use emulated::{KEY, run};
 use herald_core::Protocol;
 use herald_provider::testing::conformance::{Harness, Session};
 use herald_provider::{ErrorKind, Outcome};
 use herald_provider_aws::Api;
 use herald_provider_aws::client::{AwsClient, Options, static_credentials};
 use herald_provider_aws::model::TargetType;
+use herald_tests::moto::{self, Call, Moto, Settings};
 use memory::harness::{annotate, endpoints};
 use serde_json::json;
 
 #[test]
 fn what_is_written_is_read_back_as_it_was_meant() {
-    run(|account| async {
-        let cluster = Cluster::new(account).await;
+    run(|region| async {
+        let cluster = Cluster::new(region).await;
         let mut request = rich(&cluster);
         let done = Session::start(&cluster).await.settle(&mut request).await;
         assert_eq!(done.report.services[0].outcome, Outcome::Ready);
@@ -63,8 +64,8 @@ fn what_is_written_is_read_back_as_it_was_meant() {
 
 #[test]
 fn pods_are_targets_in_both_families() {
-    run(|account| async {
-        let mut cluster = Cluster::new(account).await;
+    run(|region| async {
+        let mut cluster = Cluster::new(region).await;
         cluster.config.target_type = TargetType::Ip;
         cluster.config.pod_groups = std::mem::take(&mut cluster.config.node_groups);
         let mut request = cluster.request("pods");
@@ -91,8 +92,9 @@ fn pods_are_targets_in_both_families() {
         annotate(&mut six, "aws-load-balancer-ip-address-type", "dualstack");
         six.services[0].families = vec![herald_core::IpFamily::V6];
         let mut pods = endpoints(&six.services[0].ports, 1).to_vec();
+        let (net, _) = cluster.made.ipv6[2].split_once("/64").unwrap();
         for (n, pod) in pods.iter_mut().enumerate() {
-            pod.address = format!("2001:db8::{}", n + 1).parse().unwrap();
+            pod.address = format!("{net}{}", n + 1).parse().unwrap();
         }
         six.services[0].endpoints = pods.into();
         Session::start(&cluster).await.settle(&mut six).await;
@@ -101,7 +103,7 @@ fn pods_are_targets_in_both_families() {
                 .resources()
                 .await
                 .iter()
-                .any(|line| line.contains("2001:db8::1"))
+                .any(|line| line.contains(&format!("'{net}1'")))
         );
         let again = Session::start(&cluster).await.ensure(&six).await;
         assert_eq!((again.applied, again.errors), (vec![], vec![]));
@@ -110,14 +112,22 @@ fn pods_are_targets_in_both_families() {
 
 #[test]
 fn many_load_balancers_are_listed_page_by_page() {
-    run(|account| async {
-        let cluster = Cluster::new(account).await;
-        let subnets = json!([cluster.made["subnets"][2]]);
+    run(|region| async {
+        let cluster = Cluster::new(region).await;
+        cluster.region.settings(&Settings {
+            page_size: Some(20),
+            load_balancers: Some(100),
+            ..Settings::default()
+        });
         for n in 0..55 {
-            let foreign = json!({
-                "name": format!("other-{n}"), "tags": {"a": "b"}, "subnets": subnets, "vpc": cluster.made["vpc"],
+            let name = format!("other-{n}");
+            let theirs = json!({
+                "Name": name, "Type": "network", "Scheme": "internal", "Subnets": [cluster.made.subnets[2]],
             });
-            cluster.account.ask("foreign", foreign);
+            cluster.region.aws("elbv2", "create_load_balancer", &theirs);
+            let theirs =
+                json!({"Name": name, "Protocol": "TCP", "Port": 80, "VpcId": cluster.made.vpc});
+            cluster.region.aws("elbv2", "create_target_group", &theirs);
         }
         let mut request = cluster.request("web");
         Session::start(&cluster).await.settle(&mut request).await;
@@ -125,33 +135,19 @@ fn many_load_balancers_are_listed_page_by_page() {
         assert_eq!(listing.load_balancers.len(), 56);
         let fresh = Session::start(&cluster).await.ensure(&request).await;
         assert_eq!(fresh.applied, Vec::<String>::new());
-        let pages = cluster.account.calls();
-        assert!(
-            pages
-                .iter()
-                .filter(|(action, ..)| action == "DescribeLoadBalancers")
-                .count()
-                > 2
-        );
+        for action in ["DescribeLoadBalancers", "DescribeTargetGroups"] {
+            let calls = cluster.region.calls();
+            let further =
+                |call: &&Call| call.action == action && call.params.contains_key("Marker");
+            assert!(calls.iter().filter(further).count() >= 2, "{action}");
+        }
     });
 }
 
 #[test]
 fn wrong_credentials_are_a_matter_of_permission_in_both_clients() {
-    run(|account| async {
-        let cluster = Cluster::new(account).await;
-        let vpc = cluster.made["vpc"].as_str().unwrap();
-        let wrong = Some(static_credentials("AKIA000000000000", "guessed"));
-        let options = Options {
-            credentials: wrong,
-            ..options(&cluster.account, vpc)
-        };
-        let client = AwsClient::connect(options).await.unwrap();
-        let error = client.list().await.unwrap_err();
-        assert_eq!(
-            (error.kind, error.code.as_str()),
-            (ErrorKind::Permission, "SignatureDoesNotMatch")
-        );
+    run(|region| async {
+        let cluster = Cluster::new(region).await;
         let name = BTreeSet::from(["x".to_owned()]);
         let query = herald_provider_aws::call::Query::Names {
             id: herald_provider::LoadBalancerId::of_service("u"),
@@ -159,18 +155,32 @@ fn wrong_credentials_are_a_matter_of_permission_in_both_clients() {
             target_groups: BTreeSet::new(),
             security_groups: name,
         };
-        let error = client.ask(&query).await.unwrap_err();
-        assert_eq!(error.operation, "DescribeSecurityGroups");
-        assert_eq!(
-            (error.kind, error.code.as_str()),
-            (ErrorKind::Permission, "SignatureDoesNotMatch")
-        );
+        for (key, code) in [
+            (KEY, "SignatureDoesNotMatch"),
+            ("AKIA000000000000", "InvalidClientTokenId"),
+        ] {
+            let options = Options {
+                credentials: Some(static_credentials(key, "guessed")),
+                ..options(&cluster.region, &cluster.made.vpc)
+            };
+            let client = AwsClient::connect(options).await.unwrap();
+            let elbv2 = client.list().await.unwrap_err();
+            assert_eq!(elbv2.operation, "DescribeLoadBalancers");
+            let ec2 = client.ask(&query).await.unwrap_err();
+            assert_eq!(ec2.operation, "DescribeSecurityGroups");
+            for error in [elbv2, ec2] {
+                assert_eq!(
+                    (error.kind, error.code.as_str()),
+                    (ErrorKind::Permission, code)
+                );
+            }
+        }
     });
 }
 
 #[test]
 fn an_unreachable_endpoint_is_retryable_and_says_where() {
-    run(|account| async move {
+    run(|region| async move {
         // A port that was free a moment ago and that nobody listens on.
         let free = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
@@ -179,7 +189,7 @@ fn an_unreachable_endpoint_is_retryable_and_says_where() {
         let endpoint = Some(format!("http://{free}"));
         let options = Options {
             endpoint,
-            ..options(&account, "vpc-1")
+            ..options(&region, "vpc-1")
         };
         let client = AwsClient::connect(options).await.unwrap();
         let error = client.list().await.unwrap_err();
@@ -193,7 +203,7 @@ fn an_unreachable_endpoint_is_retryable_and_says_where() {
 
 #[test]
 fn tls_is_checked_against_the_given_authorities() {
-    run(|account| async move {
+    run(|region| async move {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: String| {
             let path = folder.path().join(name);
@@ -206,20 +216,18 @@ fn tls_is_checked_against_the_given_authorities() {
         let other = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         let stranger = write("stranger.pem", other.cert.pem());
         let empty = write("empty.pem", String::new());
-        let tls = [
-            "--tls-certificate",
-            certificate.to_str().unwrap(),
-            "--tls-key",
-            key.to_str().unwrap(),
-        ];
-        let emulator = emulated::start_with(&tls);
-        assert!(emulator.url.starts_with("https://"));
+        let moto = Moto::start_with(&moto::Options {
+            tls: Some((&certificate, &key)),
+            ..moto::Options::default()
+        })
+        .unwrap();
+        assert!(moto.endpoint().starts_with("https://"));
         let connect = async |bundle: &std::path::PathBuf| {
-            let (endpoint, ca_bundle) = (Some(emulator.url.clone()), Some(bundle.clone()));
+            let (endpoint, ca_bundle) = (Some(moto.endpoint().to_owned()), Some(bundle.clone()));
             AwsClient::connect(Options {
                 endpoint,
                 ca_bundle,
-                ..options(&account, "vpc-1")
+                ..options(&region, "vpc-1")
             })
             .await
         };

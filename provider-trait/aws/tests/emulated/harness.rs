@@ -1,5 +1,6 @@
-//! A cluster in the emulator, for the conformance suite.
+//! A cluster in one region of moto, for the conformance suite.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -11,33 +12,32 @@ use herald_provider::{
 };
 use herald_provider_aws::client::{AwsClient, Limits, Options, Rate, static_credentials};
 use herald_provider_aws::{AwsProvider, Config};
+use herald_tests::moto::{Fault, Scene, Settings};
 use serde_json::{Value, json};
 
-use super::Account;
+use super::{KEY, Region, text};
 use crate::memory::harness::{annotate, node, port, request};
 
-/// A cluster in an account of its own.
+/// A cluster in a region of its own.
 pub struct Cluster {
-    pub account: Account,
+    pub region: Region,
     pub config: Config,
     pub client: AwsClient,
-    pub made: Value,
+    pub made: Scene,
+    pub now: Cell<UnixTime>,
 }
 
-/// Options for an account.
-pub fn options(account: &Account, vpc: &str) -> Options {
+/// Options for a region.
+pub fn options(region: &Region, vpc: &str) -> Options {
     let fast = Rate {
         per_second: 10_000.0,
         burst: 1000,
     };
     Options {
-        region: Some(account.region.clone()),
+        region: Some(region.name.to_owned()),
         vpc: Some(vpc.to_owned()),
-        endpoint: Some(account.url.clone()),
-        credentials: Some(static_credentials(
-            &format!("AKIA{}", account.number),
-            "secret",
-        )),
+        endpoint: Some(region.endpoint().to_owned()),
+        credentials: Some(static_credentials(KEY, KEY)),
         limits: Limits {
             read: fast,
             change: fast,
@@ -52,36 +52,91 @@ pub fn options(account: &Account, vpc: &str) -> Options {
 }
 
 impl Cluster {
-    pub async fn new(account: Account) -> Self {
-        let delays = json!({
-            "virtual": true, "provisioning": 120, "registration": 40, "draining": 300,
+    pub async fn new(region: Region) -> Self {
+        region.settings(&Settings {
+            clock: Some("manual"),
+            provisioning: Some(120.0),
+            registration: Some(40.0),
+            draining: Some(Some(300.0)),
+            release: Some(20.0),
+            subnet_removal: Some(false),
+            ..Settings::default()
         });
-        account.ask("world", delays);
-        let names = ["n1-1", "n2-1", "n1-2", "n2-2"];
-        let made = account.ask("cluster", json!({ "instances": names }));
-        let vpc = made["vpc"].as_str().unwrap().to_owned();
-        let client = AwsClient::connect(options(&account, &vpc)).await.unwrap();
-        let mut config = Config::new("prod", "cluster-uid", vpc);
-        config.node_groups = [made["node_group"].as_str().unwrap().to_owned()].into();
+        let made = region.cluster(&["n1-1", "n2-1", "n1-2", "n2-2"]);
+        let client = AwsClient::connect(options(&region, &made.vpc))
+            .await
+            .unwrap();
+        let mut config = Config::new("prod", "cluster-uid", made.vpc.clone());
+        config.node_groups = [made.node_group.clone()].into();
         Self {
-            account,
+            region,
             config,
             client,
             made,
+            now: Cell::new(UnixTime(1_000_000)),
         }
     }
 
     fn instance(&self, name: &str, generation: u8) -> herald_provider::NodeTarget {
-        let id = self.made["instances"][format!("{name}-{generation}")]
-            .as_str()
-            .unwrap();
+        let id = &self.made.instances[&format!("{name}-{generation}")];
         let mut node = node(name, generation);
         node.provider_id = format!("aws:///us-east-1a/{id}");
         node
     }
 
-    fn tagged(request: &LoadBalancerRequest) -> Value {
-        json!({ "key": herald_provider_aws::tags::LOAD_BALANCER, "value": request.id.as_str() })
+    /// Load balancers of a request, by ARN.
+    fn own(&self, request: &LoadBalancerRequest) -> Vec<String> {
+        let tag =
+            json!({"Key": herald_provider_aws::tags::LOAD_BALANCER, "Value": request.id.as_str()});
+        let all = self
+            .region
+            .aws("elbv2", "describe_load_balancers", &json!({}));
+        let arns = all["LoadBalancers"].as_array().unwrap().iter();
+        let arns = arns.map(|lb| text(&lb["LoadBalancerArn"]));
+        arns.filter(|arn| {
+            let asked = json!({"ResourceArns": [arn]});
+            let found = self.region.aws("elbv2", "describe_tags", &asked);
+            let tags = &found["TagDescriptions"][0]["Tags"];
+            tags.as_array().unwrap().contains(&tag)
+        })
+        .collect()
+    }
+
+    /// A load balancer that somebody else made, with everything that belongs to it.
+    fn add_theirs(&self, name: &str, tags: &[(&str, &str)]) {
+        let tags: Vec<Value> = tags
+            .iter()
+            .map(|(key, value)| json!({"Key": key, "Value": value}))
+            .collect();
+        let vpc = &self.made.vpc;
+        let specification = [json!({"ResourceType": "security-group", "Tags": tags})];
+        let group = self.region.aws(
+            "ec2",
+            "create_security_group",
+            &json!({"GroupName": name, "Description": name, "VpcId": vpc, "TagSpecifications": specification}),
+        );
+        let lb = self.region.aws(
+            "elbv2",
+            "create_load_balancer",
+            &json!({
+                "Name": name, "Type": "network", "Scheme": "internal", "Subnets": self.made.subnets[2..],
+                "SecurityGroups": [group["GroupId"]], "Tags": tags,
+            }),
+        );
+        let targets = self.region.aws(
+            "elbv2",
+            "create_target_group",
+            &json!({"Name": name, "Protocol": "TCP", "Port": 80, "VpcId": vpc, "TargetType": "ip", "Tags": tags}),
+        );
+        let action = json!({"Type": "forward", "TargetGroupArn": targets["TargetGroups"][0]["TargetGroupArn"]});
+        self.region.aws(
+            "elbv2",
+            "create_listener",
+            &json!({
+                "LoadBalancerArn": lb["LoadBalancers"][0]["LoadBalancerArn"], "Port": 80, "Protocol": "TCP",
+                "Tags": tags, "DefaultActions": [action],
+            }),
+        );
     }
 }
 
@@ -116,67 +171,55 @@ impl Harness for Cluster {
         request
     }
 
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "whole seconds"
-    )]
     fn now(&self) -> UnixTime {
-        let state = self.account.ask("world", json!({}));
-        UnixTime(state["now"].as_f64().unwrap() as u64)
+        self.now.get()
     }
 
     async fn advance(&self, duration: Duration) {
-        self.account
-            .ask("advance", json!({ "seconds": duration.as_secs() }));
+        self.region.advance(duration);
+        self.now
+            .set(UnixTime(self.now.get().0 + duration.as_secs()));
     }
 
     async fn changes(&self) -> usize {
-        let state = self.account.ask("state", json!({}));
-        usize::try_from(state["changed"].as_u64().unwrap()).unwrap()
+        let done = |call: &herald_tests::moto::Call| call.changing && call.code.is_empty();
+        self.region.calls().iter().filter(|call| done(call)).count()
     }
 
     async fn resources(&self) -> BTreeSet<String> {
-        let all = self.account.ask("resources", json!({}));
+        let all = self.region.resources();
         // The one name that depends on the VPC, which AWS names at random.
         let backend = herald_provider_aws::names::backend_group(&self.config);
-        let line = |line: &Value| line.as_str().unwrap().replace(&backend, "hld-traffic");
-        all.as_array().unwrap().iter().map(line).collect()
+        all.iter()
+            .map(|line| line.replace(&backend, "hld-traffic"))
+            .collect()
     }
 
     async fn add_foreign(&self) {
-        let subnets = json!([self.made["subnets"][2], self.made["subnets"][3]]);
-        for (name, tags) in [
-            // aws-load-balancer-controller, for the same Service.
-            (
-                "k8s-default-web-0123456789",
-                json!({ "elbv2.k8s.aws/cluster": "prod" }),
-            ),
-            // The cloud provider's own controller.
-            (
-                "a0123456789abcdef",
-                json!({ "kubernetes.io/cluster/prod": "owned" }),
-            ),
-            // Herald in a cluster of the same name.
-            (
-                "hld-default-web-0123456789",
-                json!({
-                    "heraldlb.io/cluster": "prod",
-                    "heraldlb.io/cluster-uid": "another",
-                    "heraldlb.io/load-balancer": "uid-web",
-                    "heraldlb.io/role": "load-balancer",
-                }),
-            ),
-        ] {
-            let vpc = &self.made["vpc"];
-            let foreign = json!({ "name": name, "tags": tags, "subnets": subnets, "vpc": vpc });
-            self.account.ask("foreign", foreign);
-        }
+        // aws-load-balancer-controller, for the same Service.
+        self.add_theirs(
+            "k8s-default-web-0123456789",
+            &[("elbv2.k8s.aws/cluster", "prod")],
+        );
+        // The cloud provider's own controller.
+        self.add_theirs(
+            "a0123456789abcdef",
+            &[("kubernetes.io/cluster/prod", "owned")],
+        );
+        // Herald in a cluster of the same name.
+        self.add_theirs(
+            "hld-default-web-0123456789",
+            &[
+                ("heraldlb.io/cluster", "prod"),
+                ("heraldlb.io/cluster-uid", "another"),
+                ("heraldlb.io/load-balancer", "uid-web"),
+                ("heraldlb.io/role", "load-balancer"),
+            ],
+        );
     }
 
     async fn serving(&self, ingress: &Ingress, port: PortKey) -> usize {
-        let asked = json!({ "hostname": ingress.to_string(), "port": port.port });
-        usize::try_from(self.account.ask("serving", asked).as_u64().unwrap()).unwrap()
+        self.region.serving(&ingress.to_string(), port.port)
     }
 
     async fn fail(&self, kind: ErrorKind, times: usize) {
@@ -186,42 +229,64 @@ impl Harness for Cluster {
             ErrorKind::Permission => ("AccessDenied", 403),
             ErrorKind::Terminal => ("InvalidConfigurationRequest", 400),
         };
-        let count = times.min(1_000_000);
-        let fault = json!({ "action": "", "count": count, "code": code, "status": status });
-        self.account.ask("faults", json!({ "faults": [fault] }));
+        self.region.faults([Fault {
+            action: "changing".into(),
+            // More than there are: all.
+            count: u32::try_from(times).ok(),
+            code: Some(code.into()),
+            status: Some(status),
+            ..Fault::default()
+        }]);
     }
 
     async fn heal(&self) {
-        self.account.ask("faults", json!({ "faults": [] }));
+        self.region.heal();
     }
 
     async fn crash_at(&self, n: usize, when: When) {
-        let when = if when == When::Before {
-            "before"
-        } else {
-            "after"
-        };
-        self.account.ask("crash", json!({ "at": n, "when": when }));
+        self.region.faults([Fault {
+            action: "changing".into(),
+            skip: u32::try_from(n).unwrap(),
+            code: Some("InternalFailure".into()),
+            status: Some(503),
+            when: if when == When::Before {
+                "before"
+            } else {
+                "after"
+            }
+            .into(),
+            sticks: true,
+            ..Fault::default()
+        }]);
     }
 
     async fn crashed(&self) -> bool {
-        self.account.ask("state", json!({}))["dead"]
-            .as_bool()
-            .unwrap()
+        // Once it has met its call, it meets every call.
+        let left = self.region.faults_left();
+        left.iter().any(|fault| fault.sticks && fault.action == "*")
     }
 
     async fn revive(&self) {
-        self.account.ask("crash", json!({ "at": null }));
+        self.region.heal();
     }
 
     async fn remove_a_listener(&self, request: &LoadBalancerRequest) {
-        self.account.ask("remove-listener", Self::tagged(request));
+        for arn in self.own(request) {
+            let asked = json!({"LoadBalancerArn": arn});
+            let found = self.region.aws("elbv2", "describe_listeners", &asked);
+            let first = json!({"ListenerArn": found["Listeners"][0]["ListenerArn"]});
+            self.region.aws("elbv2", "delete_listener", &first);
+        }
     }
 
     async fn protect(&self, request: &LoadBalancerRequest, on: bool) {
-        let mut asked = Self::tagged(request);
-        asked["attributes"] = json!({ "deletion_protection.enabled": on.to_string() });
-        self.account.ask("attributes", asked);
+        for arn in self.own(request) {
+            let protection =
+                json!([{"Key": "deletion_protection.enabled", "Value": on.to_string()}]);
+            let asked = json!({"LoadBalancerArn": arn, "Attributes": protection});
+            self.region
+                .aws("elbv2", "modify_load_balancer_attributes", &asked);
+        }
     }
 }
 
@@ -241,16 +306,10 @@ pub fn rich(cluster: &Cluster) -> LoadBalancerRequest {
         (53, Protocol::Udp),
         (90, Protocol::Udp),
     ]);
-    let ask = |verb: &str, count: u32| -> Vec<String> {
-        let made = cluster.account.ask(verb, json!({ "count": count }));
-        made.as_array()
-            .unwrap()
-            .iter()
-            .map(|one| one.as_str().unwrap().to_owned())
-            .collect()
-    };
-    let addresses = ask("allocate", 2).join(",");
-    let certificates = ask("certificates", 2).join(",");
+    let addresses = cluster.region.addresses(2).join(",");
+    let certificates =
+        ["a.example.com", "b.example.com"].map(|name| cluster.region.certificate(name));
+    let certificates = certificates.join(",");
     for (name, value) in [
         ("aws-load-balancer-scheme", "internet-facing"),
         ("aws-load-balancer-eip-allocations", &addresses),

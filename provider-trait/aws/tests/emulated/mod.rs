@@ -1,4 +1,4 @@
-//! The AWS emulator (tests/moto) as a test's world: one process for all tests, one account for each.
+//! AWS as moto plays it (`herald_tests::moto`): one server for all tests, a region for each.
 
 #![allow(
     dead_code,
@@ -10,125 +10,152 @@
 pub mod harness;
 
 use std::future::Future;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use herald_tests::moto::{Call, Fault, Moto, Scene, Settings};
 use serde_json::{Value, json};
 
-/// A running emulator; it ends with the test process, whose end of the pipe to it closes.
-pub struct Emulator {
-    process: Child,
-    pub url: String,
+/// Access key and secret that the server lets in.
+pub const KEY: &str = "test";
+
+/// Regions with the zones a and b.
+const REGIONS: [&str; 16] = [
+    "us-east-1",
+    "us-east-2",
+    "us-west-2",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "eu-central-1",
+    "eu-central-2",
+    "eu-north-1",
+    "eu-south-1",
+    "ap-south-1",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ap-east-1",
+    "ca-central-1",
+    "sa-east-1",
+];
+
+/// What is not in use. Servers are made as they are needed, and end with this process.
+static FREE: Mutex<Vec<(&'static Moto, &'static str)>> = Mutex::new(Vec::new());
+
+/// A region that is a test's own; the next has it when this is dropped.
+#[derive(Debug)]
+pub struct Region {
+    moto: &'static Moto,
+    pub name: &'static str,
 }
 
-static EMULATOR: LazyLock<Emulator> = LazyLock::new(|| start_with(&[]));
-static ACCOUNT: AtomicU64 = AtomicU64::new(1);
-
-/// The emulator of this test process.
-pub fn emulator() -> &'static Emulator {
-    &EMULATOR
-}
-
-/// An emulator of a test's own, with further arguments. Its Python environment is made when it is missing.
-pub fn start_with(arguments: &[&str]) -> Emulator {
-    let python = herald_tests::moto::ensure().unwrap();
-    let mut process = Command::new(python)
-        .args(["-B", "-m", "emulator"])
-        .args(arguments)
-        .current_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/moto"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It prints its address once it listens; the end of its output means that it failed.
-    let mut line = String::new();
-    BufReader::new(process.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let said: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("emulator: {line}"));
-    let url = said["url"].as_str().unwrap().to_owned();
-    Emulator { process, url }
-}
-
-impl Drop for Emulator {
-    fn drop(&mut self) {
-        // It ends with its input; the wait only collects it.
-        drop(self.process.stdin.take());
-        let _ = self.process.wait();
-    }
-}
-
-/// One account of the emulator.
-#[derive(Clone, Debug)]
-pub struct Account {
-    pub url: String,
-    pub number: String,
-    pub region: String,
-}
-
-impl Account {
-    /// A fresh account.
-    pub fn new(emulator: &Emulator) -> Self {
-        let number = ACCOUNT.fetch_add(1, Ordering::Relaxed);
-        Self {
-            url: emulator.url.clone(),
-            number: format!("{number:012}"),
-            region: "us-east-1".into(),
+impl Region {
+    /// An empty one.
+    pub fn take() -> Self {
+        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.is_empty() {
+            let moto: &'static Moto = Box::leak(Box::new(Moto::start().unwrap()));
+            free.extend(REGIONS.map(|name| (moto, name)));
         }
+        let (moto, name) = free.pop().unwrap();
+        drop(free);
+        moto.reset_region(name).unwrap();
+        Self { moto, name }
     }
 
-    /// Asks the emulator's control interface.
-    pub fn ask(&self, verb: &str, body: Value) -> Value {
-        let mut body = body;
-        body["account"] = json!(self.number);
-        body["region"] = json!(self.region);
-        let body = body.to_string();
-        let host = self.url.trim_start_matches("http://");
-        let mut stream = TcpStream::connect(host).unwrap();
-        write!(
-            stream,
-            "POST /_herald/{verb} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(" 200 "), "{verb}: {head} {body}");
-        serde_json::from_str(body).unwrap()
+    pub fn endpoint(&self) -> &'static str {
+        self.moto.endpoint()
     }
 
-    /// The calls made by the controller, as (action, changes, result).
-    pub fn calls(&self) -> Vec<(String, bool, String)> {
-        let state = self.ask("state", json!({}));
-        let calls = state["calls"].as_array().unwrap().iter();
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        calls
-            .map(|c| {
-                (
-                    text(&c["action"]),
-                    c["changes"].as_bool().unwrap(),
-                    text(&c["code"]),
-                )
-            })
+    pub fn settings(&self, settings: &Settings) {
+        self.moto.settings(Some(self.name), settings).unwrap();
+    }
+
+    pub fn advance(&self, duration: Duration) {
+        self.moto.advance(Some(self.name), duration).unwrap();
+    }
+
+    pub fn cluster(&self, instances: &[&str]) -> Scene {
+        self.moto.cluster(self.name, instances).unwrap()
+    }
+
+    pub fn resources(&self) -> std::collections::BTreeSet<String> {
+        self.moto.resources(self.name).unwrap()
+    }
+
+    pub fn serving(&self, hostname: &str, port: u16) -> usize {
+        self.moto.serving(self.name, hostname, port).unwrap()
+    }
+
+    /// Somebody else's call, as boto3 names it.
+    pub fn aws(&self, service: &str, operation: &str, arguments: &Value) -> Value {
+        self.moto
+            .aws(self.name, service, operation, arguments)
+            .unwrap()
+    }
+
+    /// Meets calls to this region with faults, besides those that are there.
+    pub fn faults(&self, faults: impl IntoIterator<Item = Fault>) {
+        let region = Some(self.name.to_owned());
+        let here = faults.into_iter().map(|fault| Fault {
+            region: region.clone(),
+            ..fault
+        });
+        self.moto.faults(&here.collect::<Vec<_>>()).unwrap();
+    }
+
+    /// Faults that have not met all their calls.
+    pub fn faults_left(&self) -> Vec<Fault> {
+        let mut left = self.moto.faults_left().unwrap();
+        left.retain(|fault| fault.region.as_deref() == Some(self.name));
+        left
+    }
+
+    pub fn heal(&self) {
+        self.moto.heal(Some(self.name)).unwrap();
+    }
+
+    /// The calls of the provider's client.
+    pub fn calls(&self) -> Vec<Call> {
+        self.moto.calls_in(self.name).unwrap()
+    }
+
+    pub fn forget_calls(&self) {
+        self.moto.forget_calls_in(self.name).unwrap();
+    }
+
+    /// Elastic IP addresses, by allocation id.
+    pub fn addresses(&self, count: usize) -> Vec<String> {
+        let one = |_| self.aws("ec2", "allocate_address", &json!({"Domain": "vpc"}));
+        (0..count)
+            .map(one)
+            .map(|a| text(&a["AllocationId"]))
             .collect()
     }
 
-    /// Clears the log of calls.
-    pub fn forget_calls(&self) {
-        self.ask("forget", json!({}));
+    /// A certificate, by ARN.
+    pub fn certificate(&self, name: &str) -> String {
+        let arguments = json!({"DomainName": name});
+        text(&self.aws("acm", "request_certificate", &arguments)["CertificateArn"])
     }
 }
 
-/// Runs a test with an account of its own.
-pub fn run<F: Future<Output = ()>>(body: impl FnOnce(Account) -> F) {
+impl Drop for Region {
+    fn drop(&mut self) {
+        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        free.push((self.moto, self.name));
+    }
+}
+
+pub fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+/// Runs a test with a region of its own.
+pub fn run<F: Future<Output = ()>>(body: impl FnOnce(Region) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(body(Account::new(emulator())));
+    runtime.block_on(body(Region::take()));
 }

@@ -1,98 +1,28 @@
 //! The controller's program against a real API server: every request it makes, with the permissions of the manifests, and what
 //! must survive when it is killed.
 
-mod api_controller {
-    pub(crate) mod objects;
-    pub(crate) mod process;
-}
 mod api_server;
+mod controller;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use herald_tests::wait_for;
 use serde_json::json;
-use tempfile::TempDir;
 
-use api_controller::objects::{Objects, dual_stack, pool, service};
-use api_controller::process::{Controller, build};
-use api_server::{ApiServer, DEADLINE, checkout};
+use api_server::{ApiServer, DEADLINE};
+use controller::bench::Bench;
+use controller::objects::{Objects, dual_stack, pool, service};
+use controller::process::Controller;
 
-struct Bench {
-    server: ApiServer,
-    program: PathBuf,
-    folder: TempDir,
-}
-
-impl Bench {
-    /// An API server with the manifests applied, and a kubeconfig of the controller's ServiceAccount.
-    fn new() -> Result<Self> {
-        let program = build()?;
-        let server = ApiServer::start()?;
-        let admin = server.admin();
-        admin.run(&["apply", "--server-side", "-k", &checkout("deploy/base")])?;
-        let timeout = format!("--timeout={}s", DEADLINE.as_secs());
-        admin.run(&[
-            "wait",
-            "--for=condition=Established",
-            &timeout,
-            "crd",
-            "--all",
-        ])?;
-        let token = [
-            "-n",
-            "herald-system",
-            "create",
-            "token",
-            "herald-controller",
-            "--duration=2h",
-        ];
-        let token = admin.run(&token)?;
-        let folder = TempDir::with_prefix("herald-controller-")?;
-        let kubeconfig = json!({
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{ "name": "c", "cluster": { "server": server.url(), "insecure-skip-tls-verify": true } }],
-            "users": [{ "name": "u", "user": { "token": token.trim() } }],
-            "contexts": [{ "name": "x", "context": { "cluster": "c", "user": "u" } }],
-            "current-context": "x",
-        });
-        fs::write(folder.path().join("kubeconfig"), kubeconfig.to_string())?;
-        Ok(Self {
-            server,
-            program,
-            folder,
-        })
-    }
-
-    fn controller(&self, name: &str) -> Result<Controller> {
-        Controller::start(&self.program, &self.folder.path().join("kubeconfig"), name)
-    }
-
-    /// The ends of all controllers' logs.
-    fn show_logs(&self) -> Result<()> {
-        for entry in fs::read_dir(self.folder.path())? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "log") {
-                let text = fs::read_to_string(&path)?;
-                let lines: Vec<&str> = text.lines().collect();
-                eprintln!("--- end of {}", path.display());
-                eprintln!("{}", lines[lines.len().saturating_sub(60)..].join("\n"));
-            }
-        }
-        Ok(())
-    }
-
-    fn objects(&self) -> Objects<'_> {
-        Objects::new(self.server.admin())
-    }
+/// A replica without a provider.
+fn start(bench: &Bench, name: &str) -> Result<Controller> {
+    bench.controller(name, |_| {})
 }
 
 #[test]
 fn controller_on_a_real_api_server() -> Result<()> {
-    let bench = Bench::new()?;
+    let bench = Bench::new(ApiServer::start()?, "deploy/base")?;
     let result = scenarios(&bench);
     if result.is_err() {
         bench.show_logs()?;
@@ -102,7 +32,7 @@ fn controller_on_a_real_api_server() -> Result<()> {
 
 fn scenarios(bench: &Bench) -> Result<()> {
     let objects = bench.objects();
-    let controller = bench.controller("first")?;
+    let controller = start(bench, "first")?;
     controller.wait_to_lead()?;
     allocates(&objects)?;
     bad_input_is_told_and_stops_nothing(&objects)?;
@@ -162,7 +92,7 @@ fn allocates(objects: &Objects<'_>) -> Result<()> {
     ] {
         objects.wait_for_addresses(name, &[address])?;
     }
-    objects.wait_for_event("web", "Allocated")
+    objects.wait_for_event("web", "Allocated").map(drop)
 }
 
 fn bad_input_is_told_and_stops_nothing(objects: &Objects<'_>) -> Result<()> {
@@ -332,7 +262,7 @@ fn frees_addresses(objects: &Objects<'_>) -> Result<()> {
     foreign["spec"]["loadBalancerClass"] = json!("example.com/other");
     objects.apply(&foreign)?;
     objects.patch_status(
-        "foreign",
+        "service/foreign",
         r#"{"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.3"}]}}}"#,
     )?;
     objects.apply(&service("beside"))?;
@@ -362,8 +292,8 @@ fn announced_follows_the_speakers(objects: &Objects<'_>) -> Result<()> {
     for node in ["n1", "n2"] {
         let speaker = json!({ "apiVersion": "heraldlb.io/v1alpha1", "kind": "Speaker", "metadata": { "name": node } });
         objects.apply(&speaker)?;
-        objects.speaker_status(
-            node,
+        objects.patch_status(
+            &format!("speaker/{node}"),
             &status(
                 json!({ "renewTime": "2026-01-01T00:00:00.000000Z", "interfaces": [interface] }),
             ),
@@ -373,7 +303,7 @@ fn announced_follows_the_speakers(objects: &Objects<'_>) -> Result<()> {
     let owned = json!({ "owned": [
         { "address": "192.0.2.40", "interfaces": ["eth0"] }, { "address": "192.0.2.1" }, { "address": "2001:db8::" },
     ] });
-    objects.speaker_status("n1", &status(owned))?;
+    objects.patch_status("speaker/n1", &status(owned))?;
     let condition = objects.wait_for_condition("web", announced, "True", "Announced")?;
     ensure!(
         condition["message"] == "announced by node n1",
@@ -387,7 +317,7 @@ fn announced_follows_the_speakers(objects: &Objects<'_>) -> Result<()> {
     );
     // Another host answers for it.
     let conflict = json!({ "conflicts": [{ "address": "192.0.2.40", "mac": "02:00:00:00:00:99" }], "owned": [] });
-    objects.speaker_status("n1", &status(conflict))?;
+    objects.patch_status("speaker/n1", &status(conflict))?;
     let condition = objects.wait_for_condition("web", announced, "False", "AddressConflict")?;
     ensure!(
         condition["message"]
@@ -397,9 +327,9 @@ fn announced_follows_the_speakers(objects: &Objects<'_>) -> Result<()> {
         "{condition}"
     );
     // The address moves to another node.
-    objects.speaker_status("n1", &status(json!({ "conflicts": [] })))?;
-    objects.speaker_status(
-        "n2",
+    objects.patch_status("speaker/n1", &status(json!({ "conflicts": [] })))?;
+    objects.patch_status(
+        "speaker/n2",
         &status(json!({ "owned": [{ "address": "192.0.2.40" }] })),
     )?;
     wait_for("web to be announced by n2", DEADLINE, || {
@@ -435,7 +365,7 @@ fn restarts_without_a_write(
     controller.stop()?;
     let holder = objects.lease_holder()?;
     ensure!(holder.is_empty(), "the lease was not given back: {holder}");
-    let controller = bench.controller("second")?;
+    let controller = start(bench, "second")?;
     controller.wait_to_lead()?;
     let plans = |controller: &Controller| controller.metric("heraldlb_controller_plans_total");
     wait_for("all Services to be planned", DEADLINE, || {
@@ -463,7 +393,7 @@ fn killed_in_the_middle_of_200(bench: &Bench, objects: &Objects<'_>) -> Result<(
     let mut known: BTreeMap<String, String> = BTreeMap::new();
     let mut partial = 0;
     for kill_after in [5.0, 40.0, 60.0] {
-        let controller = bench.controller("many")?;
+        let controller = start(bench, "many")?;
         let written = "heraldlb_controller_writes_total{object=\"service\",outcome=\"ok\"}";
         wait_for("some Services to be allocated", DEADLINE, || {
             // Looked at as often as the machine can: the kill must come in the middle.
@@ -483,7 +413,7 @@ fn killed_in_the_middle_of_200(bench: &Bench, objects: &Objects<'_>) -> Result<(
         known = now;
     }
     ensure!(partial >= 2, "the kills came too late to show anything");
-    let controller = bench.controller("many")?;
+    let controller = start(bench, "many")?;
     let all = wait_for("all Services to have an address", DEADLINE, || {
         let now = objects.all_addresses()?;
         let missing = names.iter().filter(|name| !now.contains_key(*name)).count();
@@ -520,9 +450,9 @@ fn same_and_unique(
 
 /// One leads; when it is killed the other takes over, and no address changes.
 fn another_replica_takes_over(bench: &Bench, objects: &Objects<'_>) -> Result<()> {
-    let leader = bench.controller("leader")?;
+    let leader = start(bench, "leader")?;
     leader.wait_to_lead()?;
-    let stand_by = bench.controller("stand-by")?;
+    let stand_by = start(bench, "stand-by")?;
     let before = objects.all_addresses()?;
     objects.apply(&service("before-the-kill"))?;
     objects.wait_for_condition(

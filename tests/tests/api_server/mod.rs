@@ -1,8 +1,8 @@
 //! A real kube-apiserver with its etcd on loopback, for tests that need the API and no nodes. Needs no privileges.
 
 use std::fs::{self, File};
-use std::io::Write as _;
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub(crate) struct ApiServer {
     program: PathBuf,
     folder: TempDir,
     port: u16,
+    /// Where `kubectl proxy` answers.
+    plain: u16,
     processes: Vec<Child>,
 }
 
@@ -41,14 +43,21 @@ impl Drop for ApiServer {
 
 impl ApiServer {
     /// Starts it and waits until it is ready.
+    #[allow(dead_code, reason = "not every test takes it as it is")]
     pub(crate) fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// As [`start`](Self::start), with further flags of the API server; it runs in a folder of its own.
+    pub(crate) fn start_with(flags: &[&str]) -> Result<Self> {
         let program = ensure_part(Part::Kubernetes)?;
         let folder = TempDir::with_prefix("herald-api-").context("make a folder")?;
-        let [client, peer, port] = free_ports()?;
+        let [client, peer, port, plain] = free_ports()?;
         let mut server = Self {
             program,
             folder,
             port,
+            plain,
             processes: Vec::new(),
         };
         server.write_secrets()?;
@@ -65,25 +74,25 @@ impl ApiServer {
                 &format!("--initial-cluster=default=http://127.0.0.1:{peer}"),
             ],
         )?;
-        server.spawn(
-            "kube-apiserver",
-            &[
-                &format!("--etcd-servers={etcd}"),
-                "--bind-address=127.0.0.1",
-                "--advertise-address=127.0.0.1",
-                // Its own address is no endpoint that the API would accept.
-                "--endpoint-reconciler-type=none",
-                &format!("--secure-port={port}"),
-                "--cert-dir=certificates",
-                "--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/112",
-                "--service-account-issuer=https://kubernetes.default.svc",
-                "--service-account-key-file=service-account.pub",
-                "--service-account-signing-key-file=service-account.key",
-                "--authorization-mode=Node,RBAC",
-                "--token-auth-file=tokens.csv",
-                "--allow-privileged=true",
-            ],
-        )?;
+        let etcd_servers = format!("--etcd-servers={etcd}");
+        let secure_port = format!("--secure-port={port}");
+        let own = [
+            etcd_servers.as_str(),
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            // Its own address is no endpoint that the API would accept.
+            "--endpoint-reconciler-type=none",
+            &secure_port,
+            "--cert-dir=certificates",
+            "--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/112",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            "--service-account-key-file=service-account.pub",
+            "--service-account-signing-key-file=service-account.key",
+            "--authorization-mode=Node,RBAC",
+            "--token-auth-file=tokens.csv",
+            "--allow-privileged=true",
+        ];
+        server.spawn("kube-apiserver", &[&own, flags].concat())?;
         wait_for("ready API server", DEADLINE, || {
             for child in &mut server.processes {
                 if let Some(status) = child.try_wait()? {
@@ -100,11 +109,23 @@ impl ApiServer {
             server.show_log("kube-apiserver");
             bail!("etcd or kube-apiserver ended: {status}")
         })?;
+        server.spawn(
+            "kubectl",
+            &[
+                "proxy",
+                &format!("--port={plain}"),
+                &format!("--server={}", server.url()),
+                "--insecure-skip-tls-verify",
+                &format!("--token={ADMIN_TOKEN}"),
+            ],
+        )?;
+        wait_for("the API server behind kubectl proxy", DEADLINE, || {
+            server.read("/version").map(Some)
+        })?;
         Ok(server)
     }
 
     /// Where it answers; its certificate is its own.
-    #[allow(dead_code, reason = "not every test connects by itself")]
     pub(crate) fn url(&self) -> String {
         format!("https://127.0.0.1:{}", self.port)
     }
@@ -119,6 +140,22 @@ impl ApiServer {
         Kubectl {
             server: self,
             token: token.to_owned(),
+        }
+    }
+
+    /// What an administrator reads at this path; null if it is not there. A hundredth of what `kubectl get` costs, for what is
+    /// asked again and again.
+    pub(crate) fn read(&self, path: &str) -> Result<Value> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.plain))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+        match head.split(' ').nth(1) {
+            Some("200") => Ok(serde_json::from_str(body)?),
+            Some("404") => Ok(Value::Null),
+            _ => bail!("{path}: {head}: {body}"),
         }
     }
 
@@ -143,6 +180,8 @@ impl ApiServer {
             .arg(role)
             .args(args)
             .current_dir(self.folder.path())
+            // The user's own configuration must not reach the test.
+            .env("KUBECONFIG", self.folder.path().join("no-kubeconfig"))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -173,7 +212,13 @@ pub(crate) struct Kubectl<'a> {
     token: String,
 }
 
-impl Kubectl<'_> {
+impl<'a> Kubectl<'a> {
+    /// Where it goes.
+    #[allow(dead_code, reason = "not every test waits for objects")]
+    pub(crate) fn server(&self) -> &'a ApiServer {
+        self.server
+    }
+
     /// What it prints; its complaint is the error.
     pub(crate) fn run(&self, args: &[&str]) -> Result<String> {
         text(args, &self.output(args, None)?)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use herald_tests::wait_for;
 use serde_json::{Value, json};
 
@@ -98,56 +98,43 @@ impl<'a> Objects<'a> {
             .map(drop)
     }
 
-    pub(crate) fn patch_status(&self, service: &str, patch: &str) -> Result<()> {
+    /// Changes the status of an object, named as `kind/name`.
+    pub(crate) fn patch_status(&self, object: &str, patch: &str) -> Result<()> {
         let status = "--subresource=status";
         self.kubectl
-            .run(&[
-                "patch",
-                "service",
-                service,
-                status,
-                "--type=merge",
-                "--patch",
-                patch,
-            ])
-            .map(drop)
-    }
-
-    pub(crate) fn speaker_status(&self, node: &str, patch: &str) -> Result<()> {
-        let status = "--subresource=status";
-        self.kubectl
-            .run(&[
-                "patch",
-                "speaker",
-                node,
-                status,
-                "--type=merge",
-                "--patch",
-                patch,
-            ])
+            .run(&["patch", object, status, "--type=merge", "--patch", patch])
             .map(drop)
     }
 
     pub(crate) fn service(&self, name: &str) -> Result<Value> {
-        self.get(&["service", name, "--show-managed-fields"])
+        let service = self.read(&format!("services/{name}"))?;
+        ensure!(!service.is_null(), "there is no Service {name}");
+        Ok(service)
     }
 
-    fn get(&self, what: &[&str]) -> Result<Value> {
+    /// Something of the namespace, as `services/web`; null if it is not there.
+    pub(crate) fn read(&self, path: &str) -> Result<Value> {
+        let server = self.kubectl.server();
+        server.read(&format!("/api/v1/namespaces/default/{path}"))
+    }
+
+    /// What `kubectl get` shows.
+    pub(crate) fn get(&self, what: &[&str]) -> Result<Value> {
         let args = [&["get", "-o", "json"], what].concat();
         Ok(serde_json::from_str(&self.kubectl.run(&args)?)?)
     }
 
     pub(crate) fn addresses(&self, name: &str) -> Result<Vec<String>> {
-        Ok(addresses(&self.get(&["service", name])?))
+        Ok(addresses(&self.service(name)?))
     }
 
     pub(crate) fn condition(&self, name: &str, kind: &str) -> Result<Value> {
-        Ok(condition(&self.get(&["service", name])?, kind))
+        Ok(condition(&self.service(name)?, kind))
     }
 
     pub(crate) fn wait_for_addresses(&self, name: &str, expected: &[&str]) -> Result<()> {
         wait_for(&format!("{name} to have {expected:?}"), DEADLINE, || {
-            let service = self.get(&["service", name])?;
+            let service = self.service(name)?;
             let addresses = addresses(&service);
             if addresses != expected {
                 bail!("it has {addresses:?}, {}", service["status"]);
@@ -200,7 +187,8 @@ impl<'a> Objects<'a> {
         })
     }
 
-    pub(crate) fn wait_for_event(&self, service: &str, reason: &str) -> Result<()> {
+    /// Waits for an Event of a Service, and gives the last one.
+    pub(crate) fn wait_for_event(&self, service: &str, reason: &str) -> Result<Value> {
         let selector = format!(
             "--field-selector=involvedObject.kind=Service,involvedObject.name={service},reason={reason}"
         );
@@ -208,8 +196,8 @@ impl<'a> Objects<'a> {
             let events = self.get(&["events", &selector])?;
             Ok(events["items"]
                 .as_array()
-                .is_some_and(|list| !list.is_empty())
-                .then_some(()))
+                .and_then(|list| list.last())
+                .cloned())
         })
     }
 
@@ -230,8 +218,9 @@ impl<'a> Objects<'a> {
             .collect())
     }
 
-    fn services(&self) -> Result<Vec<(String, Value)>> {
-        let list = self.get(&["services"])?;
+    /// All Services by name.
+    pub(crate) fn services(&self) -> Result<Vec<(String, Value)>> {
+        let list = self.read("services")?;
         let items = list["items"].as_array().context("a list")?.iter();
         Ok(items
             .map(|service| {
@@ -264,7 +253,8 @@ fn addresses(service: &Value) -> Vec<String> {
     ips.map(str::to_owned).collect()
 }
 
-fn condition(object: &Value, kind: &str) -> Value {
+/// A condition in an object's status; null if it is not there.
+pub(crate) fn condition(object: &Value, kind: &str) -> Value {
     let conditions = object["status"]["conditions"].as_array();
     let found = conditions
         .into_iter()

@@ -34,7 +34,7 @@ pub(crate) fn build() -> Result<PathBuf> {
         .status()
         .context("run cargo")?;
     ensure!(built.success(), "building the controller failed");
-    // target/debug/deps/api_controller-… → target/debug
+    // target/debug/deps/api_…-… → target/debug
     let test = std::env::current_exe().context("find this test's program")?;
     let folder = test
         .parent()
@@ -45,11 +45,17 @@ pub(crate) fn build() -> Result<PathBuf> {
 
 impl Controller {
     /// Starts one that is `name` in the lease and waits until it has listed everything.
-    pub(crate) fn start(program: &Path, kubeconfig: &Path, name: &str) -> Result<Self> {
+    pub(crate) fn start(
+        program: &Path,
+        kubeconfig: &Path,
+        name: &str,
+        configure: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let log = kubeconfig.with_file_name(format!("{name}.log"));
         let to = File::options().create(true).append(true).open(&log)?;
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .arg(format!("--admin-address=127.0.0.1:{port}"))
             .arg(format!("--pod-name={name}"))
             .args(["--log-format=json", "--log=info,herald_controller=debug"])
@@ -57,9 +63,9 @@ impl Controller {
             .env_remove("HERALD_APISERVER")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(to)
-            .spawn()
-            .context("start the controller")?;
+            .stderr(to);
+        configure(&mut command);
+        let child = command.spawn().context("start the controller")?;
         let controller = Self { child, port };
         wait_for(&format!("{name} to be ready"), DEADLINE, || {
             Ok(controller.page("/readyz")?.starts_with("ok").then_some(()))
@@ -95,6 +101,15 @@ impl Controller {
         })
     }
 
+    /// Sends a signal, by its name without `SIG`.
+    pub(crate) fn signal(&self, name: &str) -> Result<()> {
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status()?;
+        ensure!(sent.success(), "cannot send SIG{name}");
+        Ok(())
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(mut self) -> Result<()> {
         self.child.kill()?;
@@ -104,14 +119,7 @@ impl Controller {
 
     /// SIGTERM, and its end.
     pub(crate) fn stop(mut self) -> Result<()> {
-        let pid = self.child.id().to_string();
-        ensure!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()?
-                .success(),
-            "cannot send SIGTERM"
-        );
+        self.signal("TERM")?;
         let status = wait_for("the controller to end", DEADLINE, || {
             Ok(self.child.try_wait()?)
         })?;

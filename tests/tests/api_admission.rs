@@ -2,11 +2,10 @@
 //! controller writes what it must and nothing else.
 
 mod api_server;
+#[path = "api_admission/aws.rs"]
+mod aws;
 
-use std::ffi::OsStr;
-use std::fs;
-
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use herald_tests::wait_for;
 use serde_json::{Value, json};
 
@@ -47,42 +46,12 @@ fn manifests_are_accepted_and_grant_no_more_than_needed() -> Result<()> {
     ])?;
     // Server-side: kubectl hands fields that were applied client-side over to whoever applies next, which is no apply of ours.
     admin.run(&["apply", "--server-side", "-f", &checkout("deploy/examples")])?;
-    aws_examples(&admin)?;
+    aws::examples(&admin)?;
     permissions(&admin)?;
     own_speaker_only(&server)?;
     controller_writes(&server)?;
+    aws::overlay(&admin)?;
     nothing_is_left(&admin)
-}
-
-/// The examples of docs/aws.md: all Services there are of Herald's class, and accepted as they stand.
-fn aws_examples(admin: &Kubectl<'_>) -> Result<()> {
-    let folder = checkout("deploy/examples/aws");
-    let mut files = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("read {folder}"))? {
-        let path = entry?.path();
-        // Beside them lies an admission policy, of a kind that not every API server has.
-        let name = path.file_name().and_then(OsStr::to_str);
-        if name.is_some_and(|name| name.starts_with("web-")) {
-            files.push(path.to_str().context("a path in UTF-8")?.to_owned());
-        }
-    }
-    files.sort();
-    ensure!(files.len() >= 5, "examples: {files:?}");
-    for file in &files {
-        admin.run(&["apply", "--server-side", "-f", file])?;
-        let stored: Value = serde_json::from_str(&admin.run(&["get", "-f", file, "-o", "json"])?)?;
-        let one = vec![stored.clone()];
-        let objects = stored["items"].as_array().unwrap_or(&one);
-        let mut services = objects.iter().filter(|o| o["kind"] == "Service");
-        let service = services
-            .next()
-            .with_context(|| format!("{file} has no Service"))?;
-        ensure!(
-            service["spec"]["loadBalancerClass"] == "heraldlb.io/aws-nlb",
-            "{file}: {service}"
-        );
-    }
-    Ok(())
 }
 
 /// docs/uninstall.md, as far as the API goes: no finalizer holds, and no object of ours outlives the manifests.
@@ -125,7 +94,7 @@ fn nothing_is_left(admin: &Kubectl<'_>) -> Result<()> {
         "delete",
         "--wait=false",
         "-k",
-        &checkout("deploy/overlays/external"),
+        &checkout("deploy/overlays/aws"),
     ])?;
     wait_for("end of all objects of ours", DEADLINE, || {
         let left = ours()?;

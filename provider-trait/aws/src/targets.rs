@@ -1,12 +1,12 @@
 //! Which nodes or endpoints should be targets of a Service port.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use herald_core::{IpFamily, Labels};
 use herald_provider::{EndpointTarget, NodeTarget, PortRequest, Readiness, ServiceRequest};
 
-use crate::model::{Target, TargetType, Vpc};
+use crate::model::{GroupSpec, Health, Target, TargetType, Vpc};
 
 /// Labels that keep a node from being a target, with any value.
 const EXCLUDED: [&str; 3] = [
@@ -26,22 +26,25 @@ const LEAVING: [&str; 5] = [
 ];
 const TERMINATION_HANDLER: &str = "aws-node-termination-handler/";
 
-/// The targets of one port, or `None` when it cannot be told: then those that are registered stay.
+/// How many targets AWS takes into one group.
+pub const MOST: usize = 1000;
+
+/// The targets of one port in a group, or `None` when it cannot be told: then those that are registered stay.
 ///
-/// No node at all is such a case (invariant I6): a list that has not arrived must not empty a load balancer.
+/// No node at all is such a case (invariant I6): a list that has not arrived must not empty a load balancer. So is a
+/// choice of nodes (`labels`) that cannot be understood.
 pub fn wanted(
     service: &ServiceRequest,
     port: &PortRequest,
-    target_type: TargetType,
-    family: IpFamily,
-    labels: &Labels,
+    spec: &GroupSpec,
+    labels: Option<&Labels>,
     nodes: &[NodeTarget],
     vpc: &Vpc,
 ) -> Option<BTreeSet<Target>> {
-    match target_type {
-        TargetType::Ip => Some(addresses(service, port, family, vpc)),
+    match spec.target_type {
+        TargetType::Ip => Some(addresses(service, port, spec.family, vpc)),
         TargetType::Instance => {
-            let instances = instances(nodes, labels);
+            let instances = instances(nodes, labels?);
             let number = port.node_port?;
             let targets: BTreeSet<_> = instances
                 .into_iter()
@@ -54,6 +57,22 @@ pub fn wanted(
             (!targets.is_empty()).then_some(targets)
         }
     }
+}
+
+/// As many targets as a group takes: those that it has stay, the healthy ones first.
+pub fn capped(want: BTreeSet<Target>, have: Option<&BTreeMap<Target, Health>>) -> BTreeSet<Target> {
+    if want.len() <= MOST {
+        return want;
+    }
+    let rank = |target: &Target| match have.and_then(|have| have.get(target)) {
+        Some(Health::Healthy) => 0,
+        None | Some(Health::Draining) => 2,
+        Some(_) => 1,
+    };
+    let mut all: Vec<Target> = want.into_iter().collect();
+    all.sort_by_key(rank);
+    all.truncate(MOST);
+    all.into_iter().collect()
 }
 
 /// The instance ids of the nodes that may take traffic: ready ones, or those of unknown state if none is ready.

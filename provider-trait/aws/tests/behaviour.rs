@@ -179,7 +179,7 @@ fn attributes_are_set_reset_and_otherwise_left_alone() {
     annotate(
         &mut request,
         "aws-load-balancer-target-group-attributes",
-        "stickiness.enabled=true",
+        "stickiness.enabled=true,preserve_client_ip.enabled=false",
     );
     annotate(
         &mut request,
@@ -202,6 +202,7 @@ fn attributes_are_set_reset_and_otherwise_left_alone() {
         );
         let group = groups.values().next().unwrap();
         assert_eq!(group.attributes["stickiness.enabled"], "false");
+        assert_eq!(group.attributes["preserve_client_ip.enabled"], "true");
         let listener = nlb.listeners[&80].attributes.as_ref().unwrap();
         assert_eq!(listener["tcp.idle_timeout.seconds"], "350");
         let noted =
@@ -291,4 +292,111 @@ fn ipv6_needs_dualstack_and_sctp_is_refused() {
         .values()
         .find(|g| g.name.starts_with("hld-default"));
     assert_eq!(front.unwrap().ingress.len(), 2, "both families are let in");
+}
+
+#[test]
+fn tls_is_never_lost_by_merging_and_its_traces_go_with_it() {
+    let cluster = cluster();
+    let ports = vec![port(443, Protocol::Tcp), port(443, Protocol::Udp)];
+    let mut request = request("web", ports);
+    request.services[0].ports[1].target_port = request.services[0].ports[0].target_port.clone();
+    annotate(
+        &mut request,
+        "aws-load-balancer-enable-tcp-udp-listener",
+        "true",
+    );
+    annotate(
+        &mut request,
+        "aws-load-balancer-ssl-cert",
+        "arn:cert/1,arn:cert/2",
+    );
+    annotate(
+        &mut request,
+        "aws-load-balancer-alpn-policy",
+        "HTTP2Preferred",
+    );
+    let session = block_on(Session::start(&cluster));
+    block_on(session.ensure(&request));
+    block_on(cluster.advance(memory::PROVISIONING));
+    let done = block_on(session.ensure(&request));
+    let ports = &done.report.services[0].ports;
+    assert_eq!(ports[0].outcome, Outcome::Ready);
+    assert_eq!(code(&ports[1].outcome), "PortConflict");
+    let spec = |cluster: &_| only(cluster, |nlb, _| nlb.listeners[&443].spec.clone());
+    assert_eq!(spec(&cluster).protocol, Wire::Tls);
+    assert_eq!(spec(&cluster).alpn.as_deref(), Some("HTTP2Preferred"));
+    // AWS keeps a policy that is not named.
+    request.services[0].ports.truncate(1);
+    request.services[0]
+        .annotations
+        .retain(|key, _| !key.ends_with("alpn-policy"));
+    settle(&cluster, &mut request);
+    assert_eq!(spec(&cluster).alpn.as_deref(), Some("None"));
+    request.services[0].annotations.clear();
+    let log = settle(&cluster, &mut request);
+    assert!(
+        matches!(log[..], [Change::ModifyListener { .. }]),
+        "{log:#?}"
+    );
+    assert_eq!(spec(&cluster).protocol, Wire::Tcp);
+}
+
+#[test]
+fn udp_to_pods_is_checked_where_they_answer_tcp() {
+    let cluster = cluster();
+    let mut request = request("dns", vec![port(53, Protocol::Udp)]);
+    annotate(&mut request, "aws-load-balancer-nlb-target-type", "ip");
+    let (outcome, _) = pass(&cluster, &request);
+    assert_eq!(code(&outcome), "NoHealthCheck");
+    let check = |cluster: &_| {
+        only(cluster, |nlb, groups| {
+            let group = &groups[&nlb.listeners[&53].spec.target_group.name];
+            let check = &group.spec.health_check;
+            (check.protocol, check.port)
+        })
+    };
+    request.services[0].ports.push(port(80, Protocol::Tcp));
+    settle(&cluster, &mut request);
+    assert_eq!(check(&cluster), (Probe::Tcp, Some(8080)));
+    let mut same = port(5353, Protocol::Tcp);
+    same.target_port = request.services[0].ports[0].target_port.clone();
+    request.services[0].ports.push(same);
+    settle(&cluster, &mut request);
+    assert_eq!(
+        check(&cluster),
+        (Probe::Tcp, None),
+        "the port that traffic goes to"
+    );
+    request.services[0].ports.truncate(1);
+    annotate(&mut request, "aws-load-balancer-healthcheck-port", "8081");
+    settle(&cluster, &mut request);
+    assert_eq!(check(&cluster), (Probe::Tcp, Some(8081)));
+}
+
+#[test]
+fn another_traffic_policy_changes_the_health_check_and_no_target_group() {
+    let cluster = cluster();
+    let mut request = web();
+    settle(&cluster, &mut request);
+    request.services[0].local_traffic = true;
+    request.services[0].health_check_node_port = Some(32111);
+    let log = settle(&cluster, &mut request);
+    assert!(
+        matches!(log[..], [Change::ModifyTargetGroup { .. }]),
+        "{log:#?}"
+    );
+}
+
+#[test]
+fn the_merged_port_of_a_proxied_service_may_name_udp_first() {
+    let cluster = cluster();
+    let ports = vec![port(53, Protocol::Udp), port(53, Protocol::Tcp)];
+    let mut request = request("dns", ports);
+    annotate(
+        &mut request,
+        "aws-load-balancer-enable-tcp-udp-listener",
+        "true",
+    );
+    annotate(&mut request, "aws-load-balancer-proxy-protocol", "*");
+    settle(&cluster, &mut request);
 }

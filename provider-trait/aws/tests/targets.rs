@@ -9,7 +9,7 @@ use herald_provider::testing::conformance::{Harness, Session, block_on};
 use herald_provider::{Outcome, Readiness, Taint};
 use herald_provider_aws::call::Change;
 use memory::harness::{annotate, node, port, request};
-use memory::story::{cluster, only, pass, settle, web};
+use memory::story::{cluster, code, only, pass, settle, web};
 
 #[test]
 fn a_node_that_is_about_to_go_leaves_and_a_cordoned_one_stays() {
@@ -124,4 +124,94 @@ fn a_resync_of_many_services_changes_nothing_and_reads_once() {
         40 * 2,
         "nothing is read again without a reason"
     );
+}
+
+#[test]
+fn labels_that_cannot_be_understood_let_no_other_node_in() {
+    let cluster = cluster();
+    let mut request = web();
+    let mut chosen = node("n1", 1);
+    chosen.labels = [("pool".to_owned(), "web".to_owned())].into();
+    request.nodes = [chosen, node("n2", 1)].into();
+    annotate(
+        &mut request,
+        "aws-load-balancer-target-node-labels",
+        "pool=web",
+    );
+    settle(&cluster, &mut request);
+    annotate(
+        &mut request,
+        "aws-load-balancer-target-node-labels",
+        "pool=web,zone",
+    );
+    let (outcome, log) = pass(&cluster, &request);
+    assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
+    assert_eq!(log, []);
+}
+
+#[test]
+fn an_instance_that_is_gone_stops_no_other() {
+    let cluster = cluster();
+    let mut request = web();
+    request.nodes = [node("gone", 1), node("n2", 1)].into();
+    let session = block_on(Session::start(&cluster));
+    block_on(session.ensure(&request));
+    block_on(cluster.advance(memory::PROVISIONING));
+    let done = block_on(session.ensure(&request));
+    let service = &done.report.services[0];
+    assert_eq!(service.ingress.len(), 1, "{service:#?}");
+    assert_eq!(code(&service.ports[0].outcome), "InvalidTarget");
+    assert!(matches!(service.outcome, Outcome::Partial { .. }));
+    only(&cluster, |nlb, _| assert_eq!(nlb.listeners.len(), 1));
+}
+
+#[test]
+fn a_group_takes_as_many_targets_as_aws_allows_and_the_rest_is_named() {
+    let cluster = cluster();
+    let mut request = web();
+    let nodes = |generation, n: u32| {
+        (0..n)
+            .map(|n| node(&format!("n{n:04}"), generation))
+            .collect()
+    };
+    request.nodes = nodes(1, 1001);
+    let session = block_on(Session::start(&cluster));
+    let pass = |request: &herald_provider::LoadBalancerRequest| {
+        let done = block_on(session.ensure(request));
+        block_on(cluster.advance(memory::PROVISIONING));
+        assert!(done.errors.is_empty(), "{:?}", done.errors);
+        done.report.services[0].clone()
+    };
+    let live = || {
+        only(&cluster, |_, groups| {
+            let group = groups.values().next().unwrap();
+            let live = group.targets.iter().filter(|(_, t)| t.draining.is_none());
+            let ids: Vec<_> = live.map(|(t, _)| t.id.clone()).collect();
+            (
+                ids.len(),
+                ids.iter().filter(|id| id.starts_with("i-2")).count(),
+            )
+        })
+    };
+    pass(&request);
+    let service = pass(&request);
+    assert_eq!(code(&service.outcome), "TooManyTargets");
+    assert_eq!(service.ingress.len(), 1, "{:?}", service.outcome);
+    let message = service.outcome.reason().unwrap().message.clone();
+    assert!(
+        message.contains("1001 targets") && message.contains("1 are left out"),
+        "{message}"
+    );
+    assert_eq!(live(), (1000, 0));
+    // All of them are exchanged although the group is full.
+    request.nodes = nodes(2, 1000);
+    pass(&request);
+    assert_eq!(
+        live(),
+        (1000, 200),
+        "most of the old ones serve until a new one is healthy"
+    );
+    pass(&request);
+    assert_eq!(pass(&request).outcome, Outcome::Ready);
+    assert_eq!(live(), (1000, 1000));
 }

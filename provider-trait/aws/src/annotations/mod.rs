@@ -72,8 +72,8 @@ pub struct Settings {
     pub listener_attributes: BTreeMap<(String, u16), Attributes>,
     /// The health check.
     pub health: HealthSettings,
-    /// Only nodes with these labels become targets.
-    pub node_labels: Labels,
+    /// Only nodes with these labels become targets; `None` when they cannot be understood.
+    pub node_labels: Option<Labels>,
     /// Further tags.
     pub tags: Tags,
     /// A TCP and a UDP port of one number become one listener.
@@ -242,7 +242,7 @@ fn read(reader: &mut Reader<'_>, service: &ServiceRequest, config: &Config) -> S
         port_attributes: maps::port_attributes(reader),
         listener_attributes: maps::listener_attributes(reader),
         health: health::read(reader, service),
-        node_labels: reader.map("aws-load-balancer-target-node-labels"),
+        node_labels: reader.whole_map("aws-load-balancer-target-node-labels"),
         tags: reader.map("aws-load-balancer-additional-resource-tags"),
         merge_tcp_udp: reader.switch("aws-load-balancer-enable-tcp-udp-listener") == Some(true),
         accept_downtime: false,

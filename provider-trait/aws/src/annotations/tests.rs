@@ -192,7 +192,7 @@ fn every_honoured_annotation_is_read() {
     assert_eq!(settings.health.port, Some(HealthPort::Named("http".into())));
     assert_eq!(settings.health.interval, Some(15));
     assert_eq!(settings.health.codes.as_deref(), Some("200-299"));
-    assert_eq!(settings.node_labels, map(&[("pool", "web")]));
+    assert_eq!(settings.node_labels, Some(map(&[("pool", "web")])));
     assert_eq!(settings.tags, map(&[("team", "a"), ("note", "b=c")]));
     assert!(settings.merge_tcp_udp && settings.accept_downtime);
 }

@@ -103,6 +103,13 @@ impl<'a> Reader<'a> {
         map
     }
 
+    /// A map of which every entry counts: `None` if one of them is wrong.
+    pub(super) fn whole_map(&mut self, name: &str) -> Option<Attributes> {
+        let errors = self.errors.len();
+        let map = self.map(name);
+        (self.errors.len() == errors).then_some(map)
+    }
+
     /// What follows `prefix` in the names of annotations, in order.
     pub(super) fn suffixes(&self, prefix: &str) -> BTreeSet<&'a str> {
         let all = self.annotations.keys();

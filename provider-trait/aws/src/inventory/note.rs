@@ -2,7 +2,7 @@
 
 use super::{Own, Shared};
 use crate::call::{Answer, Change};
-use crate::model::{Health, Listener, Ref, SecurityGroup, Source};
+use crate::model::{Health, Listener, Ref, SecurityGroup, Source, Wire};
 
 impl Own {
     pub(super) fn listener(&mut self, lb: &Ref, port: u16) -> Option<&mut Listener> {
@@ -176,6 +176,9 @@ impl Own {
             ) => {
                 if let Some(found) = self.listener(load_balancer, spec.port) {
                     found.spec.clone_from(spec);
+                    if spec.protocol != Wire::Tls {
+                        found.certificates.clear();
+                    }
                 }
             }
             (

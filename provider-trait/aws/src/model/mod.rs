@@ -3,6 +3,7 @@
 mod security;
 mod words;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -132,9 +133,12 @@ pub struct ListenerSpec {
     pub certificate: Option<String>,
     /// The TLS policy; TLS only.
     pub tls_policy: Option<String>,
-    /// The ALPN policy; TLS only.
+    /// The ALPN policy; TLS only, where it is [`NO_ALPN`] unless said otherwise: AWS would keep an earlier one.
     pub alpn: Option<String>,
 }
+
+/// AWS's word for no ALPN.
+pub const NO_ALPN: &str = "None";
 
 /// A target group's health check.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -191,8 +195,8 @@ pub struct TargetGroup {
     pub targets: Option<BTreeMap<Target, Health>>,
 }
 
-/// One target.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// One target. AWS tells targets apart by id and port alone, and so do comparisons.
+#[derive(Clone, Debug)]
 pub struct Target {
     /// An instance id or an IP address.
     pub id: String,
@@ -200,6 +204,32 @@ pub struct Target {
     pub port: u16,
     /// An address outside the VPC, registered for all zones.
     pub anywhere: bool,
+}
+
+impl Target {
+    fn identity(&self) -> (&str, u16) {
+        (&self.id, self.port)
+    }
+}
+
+impl PartialEq for Target {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for Target {}
+
+impl PartialOrd for Target {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Target {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.identity().cmp(&other.identity())
+    }
 }
 
 impl fmt::Display for Target {

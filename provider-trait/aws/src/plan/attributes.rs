@@ -1,39 +1,47 @@
 //! Attributes: set what users name, reset what they no longer name, leave everything else to whoever set it.
 
-use crate::model::Attributes;
+use crate::model::{Attributes, GroupSpec, TargetType, Wire};
 use crate::tags;
 
-/// AWS's defaults of the attributes that can be reset. `None`: the key is not known here and stays as it is.
-pub(super) fn default(key: &str) -> Option<&'static str> {
+/// AWS's defaults of a load balancer's attributes. `None`: the key is not known here, or AWS takes no empty value,
+/// and it stays as it is.
+pub(super) fn of_load_balancer(key: &str) -> Option<&'static str> {
     Some(match key {
         "deletion_protection.enabled"
         | "load_balancing.cross_zone.enabled"
         | "access_logs.s3.enabled"
-        | "zonal_shift.config.enabled"
-        | "proxy_protocol_v2.enabled"
-        | "stickiness.enabled"
-        | "deregistration_delay.connection_termination.enabled" => "false",
-        "access_logs.s3.bucket" | "access_logs.s3.prefix" => "",
+        | "zonal_shift.config.enabled" => "false",
+        "access_logs.s3.prefix" => "",
         "dns_record.client_routing_policy" => "any_availability_zone",
-        "deregistration_delay.timeout_seconds" => "300",
+        _ => return None,
+    })
+}
+
+/// The same of a target group, whose defaults depend on what it is.
+pub(super) fn of_group(spec: &GroupSpec, key: &str) -> Option<&'static str> {
+    let datagrams = matches!(spec.protocol, Wire::Udp | Wire::TcpUdp);
+    let instance = spec.target_type == TargetType::Instance;
+    let truth = |value| if value { "true" } else { "false" };
+    Some(match key {
+        "preserve_client_ip.enabled" => truth(instance || datagrams),
+        "deregistration_delay.connection_termination.enabled" => truth(datagrams),
+        "proxy_protocol_v2.enabled" | "stickiness.enabled" => "false",
         "stickiness.type" => "source_ip",
+        "load_balancing.cross_zone.enabled" => "use_load_balancer_configuration",
+        "deregistration_delay.timeout_seconds" => "300",
         "target_health_state.unhealthy.connection_termination.enabled" => "true",
         "target_health_state.unhealthy.draining_interval_seconds" => "0",
         "target_group_health.dns_failover.minimum_healthy_targets.count"
         | "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count" => "1",
         "target_group_health.dns_failover.minimum_healthy_targets.percentage"
         | "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage" => "off",
-        "tcp.idle_timeout.seconds" => "350",
         _ => return None,
     })
 }
 
-/// The default of a target group's attribute, which differs in cross-zone balancing from the load balancer's.
-pub(super) fn group_default(key: &str) -> Option<&'static str> {
-    match key {
-        "load_balancing.cross_zone.enabled" => Some("use_load_balancer_configuration"),
-        other => default(other),
-    }
+/// The same of a listener.
+pub(super) fn of_listener(protocol: Wire, key: &str) -> Option<&'static str> {
+    (protocol == Wire::Tcp && key == "tcp.idle_timeout.seconds").then_some("350")
 }
 
 /// The attributes to set, and the note of those that Herald manages.
@@ -47,7 +55,7 @@ pub(super) fn difference(
     have: Option<&Attributes>,
     want: &Attributes,
     noted: &[String],
-    default: fn(&str) -> Option<&'static str>,
+    default: impl Fn(&str) -> Option<&'static str>,
 ) -> Difference {
     let value = |key: &str| have.and_then(|have| have.get(key)).map(String::as_str);
     let mut set: Attributes = want
@@ -89,22 +97,24 @@ mod tests {
 
     #[test]
     fn sets_what_differs_and_resets_what_is_no_longer_asked_for() {
+        let default = of_load_balancer;
         let have = map(&[
-            ("stickiness.enabled", "true"),
+            ("access_logs.s3.enabled", "true"),
+            ("access_logs.s3.bucket", "logs"),
             ("deletion_protection.enabled", "true"),
-            ("deregistration_delay.timeout_seconds", "300"),
+            ("load_balancing.cross_zone.enabled", "false"),
         ]);
-        let want = map(&[("deregistration_delay.timeout_seconds", "60")]);
-        let noted = ["stickiness.enabled".to_owned()];
+        let want = map(&[("load_balancing.cross_zone.enabled", "true")]);
+        let noted = ["access_logs.s3.enabled", "access_logs.s3.bucket"].map(str::to_owned);
         let found = difference(Some(&have), &want, &noted, default);
         let expected = map(&[
-            ("deregistration_delay.timeout_seconds", "60"),
-            ("stickiness.enabled", "false"),
+            ("load_balancing.cross_zone.enabled", "true"),
+            ("access_logs.s3.enabled", "false"),
         ]);
         assert_eq!(found.set, expected, "protection was set by somebody else");
         assert_eq!(
             found.note.as_deref(),
-            Some("deregistration_delay.timeout_seconds stickiness.enabled")
+            Some("access_logs.s3.enabled load_balancing.cross_zone.enabled")
         );
 
         let mut reset = have;
@@ -113,7 +123,7 @@ mod tests {
         assert_eq!(found.set, Attributes::new());
         assert_eq!(
             found.note.as_deref(),
-            Some("deregistration_delay.timeout_seconds")
+            Some("load_balancing.cross_zone.enabled")
         );
     }
 }

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::target_groups::retag;
 use super::{View, attributes};
 use crate::call::Change;
-use crate::model::{Listener, LoadBalancer, Ref, TargetGroup};
+use crate::model::{Listener, LoadBalancer, Ref, TargetGroup, Wire};
 use crate::step::Step;
 use crate::tags;
 use crate::wanted::{Wanted, WantedPort};
@@ -39,12 +39,13 @@ fn one(view: &View<'_>, lb: &Ref, want: &WantedPort, found: Option<&Listener>) -
         found.and_then(|l| l.attributes.as_ref()),
         &want.listener_attributes,
         &noted,
-        attributes::default,
+        |key| attributes::of_listener(spec.protocol, key),
     );
     let mut want_tags = want.group.tags.clone();
     want_tags.insert(tags::ROLE.into(), "listener".into());
     want_tags.extend(difference.note.map(|note| (tags::MANAGED.to_owned(), note)));
     let mut changes = Vec::new();
+    let tls = spec.protocol == Wire::Tls;
     let none = BTreeSet::new();
     let (have, listener) = match found {
         None => {
@@ -67,7 +68,8 @@ fn one(view: &View<'_>, lb: &Ref, want: &WantedPort, found: Option<&Listener>) -
                 });
             }
             changes.extend(retag(&listener, &found.tags, &want_tags));
-            (&found.certificates, listener)
+            // With TLS its certificates go.
+            (if tls { &found.certificates } else { &none }, listener)
         }
     };
     let add: BTreeSet<String> = want.certificates.difference(have).cloned().collect();

@@ -13,7 +13,12 @@ pub(super) fn steps(view: &View<'_>, wanted: &Wanted) -> Vec<Step> {
         .map(|lb| tags::noted(&lb.tags, tags::MANAGED))
         .unwrap_or_default();
     let have = found.and_then(|lb| lb.attributes.as_ref());
-    let difference = attributes::difference(have, &wanted.attributes, &noted, attributes::default);
+    let difference = attributes::difference(
+        have,
+        &wanted.attributes,
+        &noted,
+        attributes::of_load_balancer,
+    );
     let mut want_tags = wanted.tags.clone();
     if let Some(note) = difference.note {
         want_tags.insert(tags::MANAGED.into(), note);

@@ -5,8 +5,9 @@ use herald_provider::{
     TargetCount,
 };
 
-use super::{View, endpoints};
+use super::{View, endpoints, target_groups};
 use crate::model::{Health, LoadBalancer};
+use crate::targets;
 use crate::wanted::{Wanted, WantedPort};
 
 /// When to look again at a load balancer that is being made.
@@ -81,7 +82,8 @@ fn one(view: &View<'_>, wanted: &Wanted, index: usize, service: &ServiceRequest)
         let able = ports
             .iter()
             .all(|p| p.targets.healthy > 0 || p.targets.registered == 0);
-        let listening = ports.iter().any(|p| p.outcome == Outcome::Ready);
+        let serves = |o: &Outcome| matches!(o, Outcome::Ready | Outcome::Partial { .. });
+        let listening = ports.iter().any(|p| serves(&p.outcome));
         if replacing && !able && view.own.load_balancers.len() > 1 {
             let message = format!("{} has no healthy targets yet; the old one serves", lb.name);
             outcome = Outcome::Partial {
@@ -119,7 +121,7 @@ fn port_report(view: &View<'_>, wanted: &Wanted, index: usize, key: PortKey) -> 
         .find(|p| p.service == index && p.keys.contains(&key));
     let targets = port.map(|port| count(view, port)).unwrap_or_default();
     let outcome = match port {
-        Some(port) if listening(view, wanted, port) => Outcome::Ready,
+        Some(port) if listening(view, wanted, port) => served(view, port),
         _ => Outcome::Pending {
             reason: awaited(view, wanted),
             retry_after: WAIT,
@@ -140,6 +142,24 @@ fn listening(view: &View<'_>, wanted: &Wanted, port: &WantedPort) -> bool {
     listener.is_some_and(|l| {
         l.spec.protocol == port.listener.protocol && l.spec.target_group.name == port.group.name
     })
+}
+
+/// The outcome of a port that is listened on.
+fn served(view: &View<'_>, port: &WantedPort) -> Outcome {
+    let left_out = target_groups::left_out(view, port);
+    if left_out == 0 {
+        return Outcome::Ready;
+    }
+    let most = targets::MOST;
+    let message = format!(
+        "{} targets, but a target group takes {most}: {left_out} are left out; choose fewer nodes with \
+         aws-load-balancer-target-node-labels, or spread the pods over several Services",
+        most + left_out
+    );
+    Outcome::Partial {
+        reason: Reason::new("TooManyTargets", message),
+        retry_after: None,
+    }
 }
 
 fn awaited(view: &View<'_>, wanted: &Wanted) -> Reason {

@@ -8,7 +8,7 @@ use super::{View, attributes, reads};
 use crate::call::Change;
 use crate::model::{Health, Ref, Target, TargetGroup};
 use crate::step::Step;
-use crate::wanted::Wanted;
+use crate::wanted::{Wanted, WantedPort};
 use crate::{tags, targets};
 
 /// How many targets go into one call.
@@ -28,7 +28,7 @@ pub(super) fn groups(view: &View<'_>, wanted: &Wanted) -> Vec<Step> {
             found.and_then(|g| g.attributes.as_ref()),
             &port.group_attributes,
             &noted,
-            attributes::group_default,
+            |key| attributes::of_group(&port.group, key),
         );
         let mut spec = port.group.clone();
         if let Some(note) = difference.note {
@@ -106,94 +106,90 @@ pub(super) fn targets(view: &View<'_>) -> Targets {
         if wanted.is_none() && !reads::attached(view.own, &group.spec.name) {
             continue;
         }
-        let Some((service, port, labels)) = purpose(view, group) else {
+        let Some((_, port, _)) = purpose(view, group) else {
             continue;
         };
         let keys = wanted.map_or_else(|| BTreeSet::from([port.key]), |w| w.keys.clone());
-        one(view, group, service, port, labels, &keys, &mut all);
+        one(view, group, &keys, &mut all);
     }
     // A group that is yet to come gets its targets as soon as it exists.
     for wanted in view.wanted().iter().flat_map(|w| &w.ports) {
         if view.own.target_groups.contains_key(&wanted.group.name) {
             continue;
         }
-        let service = &view.request.services[wanted.service];
-        let Some(port) = wanted.keys.iter().next().and_then(|key| service.port(*key)) else {
-            continue;
-        };
-        let labels = &view.built.parsed[wanted.service].settings.node_labels;
-        let (spec, vpc) = (&wanted.group, &view.inventory.shared.vpc);
-        let nodes = &view.request.nodes;
-        let want = targets::wanted(
-            service,
-            port,
-            spec.target_type,
-            spec.family,
-            labels,
-            nodes,
-            vpc,
-        );
-        let group = Ref::to_come(&spec.name);
-        for targets in chunks(&want.unwrap_or_default()) {
-            let change = Change::RegisterTargets {
-                group: group.clone(),
-                targets,
-            };
-            all.register
-                .push(Step::ports(view.id(), &wanted.keys, change));
-        }
+        let group = Ref::to_come(&wanted.group.name);
+        let want = targets::capped(meant(view, wanted).unwrap_or_default(), None);
+        let step = |targets| register(view, &wanted.keys, &group, targets);
+        all.register.extend(chunks(&want).into_iter().map(step));
     }
     all
 }
 
-fn one(
+/// A target that cannot be registered, such as an instance that is gone, must not stop the others.
+fn register(
     view: &View<'_>,
-    group: &TargetGroup,
-    service: &ServiceRequest,
-    port: &PortRequest,
-    labels: &Labels,
     keys: &BTreeSet<PortKey>,
-    all: &mut Targets,
-) {
+    group: &Ref,
+    targets: BTreeSet<Target>,
+) -> Step {
+    let group = group.clone();
+    Step::part(view.id(), keys, Change::RegisterTargets { group, targets })
+}
+
+/// All targets that a wanted port should have, however many.
+fn meant(view: &View<'_>, wanted: &WantedPort) -> Option<BTreeSet<Target>> {
+    let service = &view.request.services[wanted.service];
+    let port = service.port(*wanted.keys.first()?)?;
+    let labels = &view.built.parsed[wanted.service].settings.node_labels;
     let (nodes, vpc) = (&view.request.nodes, &view.inventory.shared.vpc);
-    let spec = &group.spec;
-    let Some(want) = targets::wanted(
-        service,
-        port,
-        spec.target_type,
-        spec.family,
-        labels,
-        nodes,
-        vpc,
-    ) else {
+    targets::wanted(service, port, &wanted.group, labels.as_ref(), nodes, vpc)
+}
+
+/// How many targets of a wanted port AWS does not take.
+pub(super) fn left_out(view: &View<'_>, wanted: &WantedPort) -> usize {
+    let meant = meant(view, wanted).unwrap_or_default();
+    meant.len().saturating_sub(targets::MOST)
+}
+
+fn one(view: &View<'_>, group: &TargetGroup, keys: &BTreeSet<PortKey>, all: &mut Targets) {
+    let (nodes, vpc) = (&view.request.nodes, &view.inventory.shared.vpc);
+    let Some((service, port, labels)) = purpose(view, group) else {
         return;
     };
-    let Some(known) = &group.targets else { return };
+    let want = targets::wanted(service, port, &group.spec, labels, nodes, vpc);
+    let (Some(want), Some(known)) = (want, &group.targets) else {
+        return;
+    };
+    let want = targets::capped(want, Some(known));
     let have: BTreeSet<Target> = known
         .iter()
         .filter(|(_, health)| **health != Health::Draining)
         .map(|(target, _)| target.clone())
         .collect();
-    let health = |target: &Target| known.get(target);
-    let new: BTreeSet<Target> = want.difference(&have).cloned().collect();
+    let room = targets::MOST.saturating_sub(have.len());
+    let new: BTreeSet<Target> = want.difference(&have).take(room).cloned().collect();
     let mut old: BTreeSet<Target> = have.difference(&want).cloned().collect();
-    let healthy = |target: &&Target| health(target) == Some(&Health::Healthy);
+    let healthy = |target: &&Target| known.get(target) == Some(&Health::Healthy);
     let relieved = want.iter().any(|target| healthy(&target)) || want.is_empty();
     if !relieved && old.iter().any(|target| healthy(&target)) {
         // The only ones that serve: they go when one of the new ones is healthy, or when they themselves fail.
-        old.retain(|target| !healthy(&target));
+        let (serving, failed): (BTreeSet<_>, BTreeSet<_>) =
+            old.into_iter().partition(|target| healthy(&target));
+        old = failed;
         all.waiting = true;
+        if room == 0 && old.is_empty() && want.is_disjoint(&have) {
+            // They fill the group: some of them make room for the first new ones.
+            let some = CHUNK.min(serving.len() / 2);
+            old = serving.into_iter().take(some).collect();
+        }
     }
+    let reference = group.reference();
     for targets in chunks(&new) {
-        let change = Change::RegisterTargets {
-            group: group.reference(),
-            targets,
-        };
-        all.register.push(Step::ports(view.id(), keys, change));
+        all.register.push(register(view, keys, &reference, targets));
     }
     for targets in chunks(&old) {
         let change = Change::DeregisterTargets {
-            group: group.reference(),
+            group: reference.clone(),
             targets,
         };
         all.deregister.push(Step::ports(view.id(), keys, change));
@@ -204,7 +200,7 @@ fn one(
 pub(super) fn purpose<'a>(
     view: &'a View<'_>,
     group: &TargetGroup,
-) -> Option<(&'a ServiceRequest, &'a PortRequest, &'a Labels)> {
+) -> Option<(&'a ServiceRequest, &'a PortRequest, Option<&'a Labels>)> {
     let tags = &group.spec.tags;
     let (key, number) = (tags.get(tags::SERVICE)?, tags.get(tags::PORT)?);
     let index = view
@@ -220,7 +216,7 @@ pub(super) fn purpose<'a>(
     Some((
         service,
         port,
-        &view.built.parsed[index].settings.node_labels,
+        view.built.parsed[index].settings.node_labels.as_ref(),
     ))
 }
 

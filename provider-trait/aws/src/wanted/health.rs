@@ -8,7 +8,7 @@ use crate::model::{HealthCheck, Probe, TargetType, Wire};
 /// The health check of one port.
 ///
 /// Defaults: a TCP connection to the target; under policy Local the Service's health port, which knows where pods
-/// are; for UDP the node's own health port, because nothing answers TCP on the target's.
+/// are; for UDP the node's own health port, or a TCP port of the same pods, because nothing answers TCP on the target's.
 pub(super) fn check(
     config: &Config,
     settings: &Settings,
@@ -47,6 +47,8 @@ pub(super) fn check(
             ..quick(check)
         };
         path = &config.node_health_path;
+    } else if wire == Wire::Udp && asked.port.is_none() {
+        check.port = beside(service, port)?;
     }
     if let Some(asked) = &asked.port {
         check.port = number(settings.target_type, service, port, asked)?;
@@ -65,6 +67,29 @@ pub(super) fn check(
     check.healthy = asked.healthy.unwrap_or(check.healthy);
     check.unhealthy = asked.unhealthy.unwrap_or(check.unhealthy);
     Ok(check)
+}
+
+/// Where the pods behind a UDP port answer TCP.
+fn beside(service: &ServiceRequest, port: &PortRequest) -> Result<Option<u16>, Reason> {
+    let tcp = || {
+        let ports = service.ports.iter();
+        ports.filter(|other| other.key.protocol == Protocol::Tcp)
+    };
+    if tcp().any(|other| other.target_port == port.target_port) {
+        return Ok(None);
+    }
+    let number = |other: &PortRequest| match other.target_port {
+        TargetPort::Number(number) => Some(number),
+        TargetPort::Name(_) => None,
+    };
+    tcp().find_map(number).map(Some).ok_or_else(|| {
+        let message = format!(
+            "port {}: nothing shows whether its pods are healthy, because the Service has no TCP port with a target \
+             port by number; set aws-load-balancer-healthcheck-port to a port on which the pods answer TCP",
+            port.key
+        );
+        Reason::new("NoHealthCheck", message)
+    })
 }
 
 fn quick(check: HealthCheck) -> HealthCheck {
@@ -120,13 +145,13 @@ pub(super) fn no_node_port(port: &PortRequest) -> Reason {
 pub(super) fn proxy_conflict(
     settings: &Settings,
     service: &ServiceRequest,
-    port: &PortRequest,
+    wire: Wire,
     proxied: bool,
 ) -> Option<Reason> {
     let instance = settings.target_type == TargetType::Instance;
     let overridden = settings.health.port.is_some();
     let local = service.local_traffic && service.health_check_node_port.is_some();
-    let node_health = local || port.key.protocol == Protocol::Udp;
+    let node_health = local || wire == Wire::Udp;
     if !(proxied && instance && node_health && !overridden) {
         return None;
     }

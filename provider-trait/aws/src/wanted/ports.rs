@@ -7,7 +7,9 @@ use super::{WantedPort, health, served};
 use crate::annotations::{Parsed, ProxyProtocol, Settings};
 use crate::config::Config;
 use crate::inventory::Inventory;
-use crate::model::{AddressType, Attributes, GroupSpec, ListenerSpec, Ref, Tags, TargetType, Wire};
+use crate::model::{
+    AddressType, Attributes, GroupSpec, ListenerSpec, NO_ALPN, Ref, Tags, TargetType, Wire,
+};
 use crate::{names, tags};
 
 const PROXY_PROTOCOL: &str = "proxy_protocol_v2.enabled";
@@ -71,8 +73,10 @@ fn partners(
         TargetType::Instance => other.node_port == port.node_port,
         TargetType::Ip => other.target_port == port.target_port,
     };
+    // TLS cannot be merged with UDP.
+    let merge = settings.merge_tcp_udp && !ends_tls(settings, port.key.port);
     let partner = service.ports.iter().filter(|other| {
-        settings.merge_tcp_udp
+        merge
             && other.key.port == port.key.port
             && served(other.key.protocol)
             && served(port.key.protocol)
@@ -81,11 +85,18 @@ fn partners(
     partner.map(|other| other.key).chain([port.key]).collect()
 }
 
+/// Whether TLS ends at the listener of the TCP port of this number.
+fn ends_tls(settings: &Settings, port: u16) -> bool {
+    let chosen = settings.tls_ports.as_ref();
+    !settings.certificates.is_empty() && chosen.is_none_or(|ports| ports.contains(&port))
+}
+
 fn conflict(service: &ServiceRequest, port: &PortRequest, owner: &str) -> Reason {
     let message = if *owner == service.key.to_string() {
         format!(
             "port {} is TCP and UDP at once: a Network Load Balancer has one listener per number; set \
-             aws-load-balancer-enable-tcp-udp-listener: \"true\" and give both the same target and node port",
+             aws-load-balancer-enable-tcp-udp-listener: \"true\" and give both the same target and node port, \
+             without TLS",
             port.key.port
         )
     } else {
@@ -124,7 +135,7 @@ impl Builder<'_> {
         let proxied = group_attributes
             .get(PROXY_PROTOCOL)
             .is_some_and(|v| v == "true");
-        if let Some(reason) = health::proxy_conflict(settings, self.service, port, proxied) {
+        if let Some(reason) = health::proxy_conflict(settings, self.service, target, proxied) {
             return Err(reason);
         }
         let health_check = health::check(self.config, settings, self.service, port, target)?;
@@ -140,7 +151,6 @@ impl Builder<'_> {
             target.as_str(),
             settings.target_type.as_str(),
             &family.to_string(),
-            health_check.protocol.as_str(),
         ];
         let name = names::name(self.config, &self.service.key, &parts);
         let spec = ListenerSpec {
@@ -149,7 +159,7 @@ impl Builder<'_> {
             target_group: Ref::to_come(&name),
             certificate: settings.certificates.first().filter(|_| tls).cloned(),
             tls_policy: tls.then(|| settings.tls_policy.clone()),
-            alpn: settings.alpn.clone().filter(|_| tls),
+            alpn: tls.then(|| settings.alpn.as_deref().unwrap_or(NO_ALPN).to_owned()),
         };
         let attributes = settings
             .listener_attributes
@@ -193,18 +203,12 @@ impl Builder<'_> {
                 Err(Reason::new("UnsupportedProtocol", message))
             }
             Protocol::Tcp => {
-                let chosen = self
-                    .settings
-                    .tls_ports
-                    .as_ref()
-                    .is_none_or(|ports| ports.contains(&key.port));
-                let tls = !self.settings.certificates.is_empty() && chosen;
                 let target = if self.settings.backend_tls {
                     Wire::Tls
                 } else {
                     Wire::Tcp
                 };
-                Ok(if tls {
+                Ok(if ends_tls(self.settings, key.port) {
                     (Wire::Tls, target)
                 } else {
                     (Wire::Tcp, Wire::Tcp)

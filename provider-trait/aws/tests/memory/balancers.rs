@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use herald_provider_aws::call::{Answer, Change};
-use herald_provider_aws::model::{Listener, LoadBalancer, State};
+use herald_provider_aws::model::{Listener, LoadBalancer, State, Wire};
 
 use super::rules::{Result, id, terminal};
 use super::{Nlb, PROVISIONING, World};
@@ -154,7 +154,15 @@ pub(super) fn load_balancer(world: &mut World, change: &Change) -> Result<Answer
             ..
         } => {
             world.check(load_balancer, spec)?;
-            world.listener(load_balancer, spec.port)?.spec = spec.clone();
+            let listener = world.listener(load_balancer, spec.port)?;
+            let kept = listener.spec.alpn.take();
+            listener.spec = spec.clone();
+            // What is not named stays, unless TLS ends.
+            if spec.protocol == Wire::Tls {
+                listener.spec.alpn = spec.alpn.clone().or(kept);
+            } else {
+                listener.certificates.clear();
+            }
         }
         Change::DeleteListener {
             load_balancer,
@@ -198,6 +206,9 @@ pub(super) fn load_balancer(world: &mut World, change: &Change) -> Result<Answer
             ..
         } => {
             let listener = world.listener(load_balancer, *port)?;
+            if listener.spec.protocol != Wire::Tls {
+                return terminal("InvalidConfigurationRequest", port);
+            }
             listener.certificates.retain(|c| !certificates.contains(c));
         }
         Change::AddTags { resource, tags } => world.tags(resource)?.extend(tags.clone()),

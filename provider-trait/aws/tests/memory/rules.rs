@@ -204,6 +204,14 @@ pub(super) fn change(world: &mut World, change: &Change) -> Result<Answer> {
         Change::RegisterTargets { group, targets } => {
             let since = world.now;
             let found = world.group(group)?;
+            if let Some(gone) = targets.iter().find(|target| target.id.contains("gone")) {
+                return terminal("InvalidTarget", gone);
+            }
+            let live = found.targets.iter().filter(|(_, t)| t.draining.is_none());
+            let live = live.filter(|(target, _)| !targets.contains(*target));
+            if live.count() + targets.len() > 1000 {
+                return terminal("TooManyTargets", group);
+            }
             for target in targets {
                 let fresh = Registered {
                     since,

@@ -92,15 +92,7 @@ impl Elbv2 {
                 )
             }
             Change::RegisterTargets { group, targets } => {
-                let arn = arn(group)?;
-                let operation = Operation::targets("RegisterTargets", &group.name, gate);
-                let targets = convert::to_targets(targets);
-                let sent = send!(caller, operation, {
-                    elb.register_targets()
-                        .target_group_arn(arn)
-                        .set_targets(Some(targets.clone()))
-                });
-                done(operation, sent)
+                self.register_targets(caller, group, targets, gate).await
             }
             Change::DeregisterTargets { group, targets } => {
                 let arn = arn(group)?;

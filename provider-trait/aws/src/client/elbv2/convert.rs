@@ -7,7 +7,7 @@ use herald_core::IpFamily;
 
 use crate::model::{
     AddressType, GroupSpec, Health, HealthCheck, Listener, ListenerSpec, LoadBalancer, Mapping,
-    Probe, Ref, Scheme, State, Tags, Target, TargetGroup, TargetType, Wire,
+    NO_ALPN, Probe, Ref, Scheme, State, Tags, Target, TargetGroup, TargetType, Wire,
 };
 
 /// A load balancer as described, without tags; `None` for what is not a Network Load Balancer in a usable form.
@@ -115,7 +115,13 @@ pub(super) fn listener(found: &sdk::Listener) -> Option<Listener> {
         target_group: group_ref(target_group.unwrap_or_default()),
         certificate: text(certificate),
         tls_policy: text(found.ssl_policy()).filter(|_| tls),
-        alpn: found.alpn_policy().first().filter(|_| tls).cloned(),
+        alpn: tls.then(|| {
+            found
+                .alpn_policy()
+                .first()
+                .map_or(NO_ALPN, String::as_str)
+                .to_owned()
+        }),
     };
     Some(Listener {
         arn: found.listener_arn()?.to_owned(),
@@ -187,7 +193,9 @@ pub(super) fn to_mappings(mappings: &BTreeSet<Mapping>) -> Vec<sdk::SubnetMappin
     mappings.iter().map(one).collect()
 }
 
-pub(super) fn to_targets(targets: &BTreeSet<Target>) -> Vec<sdk::TargetDescription> {
+pub(super) fn to_targets<'a>(
+    targets: impl IntoIterator<Item = &'a Target>,
+) -> Vec<sdk::TargetDescription> {
     let one = |target: &Target| {
         sdk::TargetDescription::builder()
             .id(&target.id)
@@ -195,7 +203,7 @@ pub(super) fn to_targets(targets: &BTreeSet<Target>) -> Vec<sdk::TargetDescripti
             .set_availability_zone(target.anywhere.then(|| "all".to_owned()))
             .build()
     };
-    targets.iter().map(one).collect()
+    targets.into_iter().map(one).collect()
 }
 
 pub(super) fn to_certificates<'a>(

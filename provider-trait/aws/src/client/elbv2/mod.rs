@@ -4,6 +4,7 @@ mod change;
 mod convert;
 mod create;
 mod read;
+mod targets;
 
 use aws_sdk_elasticloadbalancingv2 as sdk;
 

@@ -36,11 +36,23 @@ pub fn choose(
         &settings.subnets
     };
     let explicit = !names.is_empty();
-    let chosen = if explicit {
+    let mut chosen = if explicit {
         resolve(names, subnets)?
     } else {
         discover(config, settings, scheme, subnets, current)?
     };
+    if !explicit && let Some(current) = current {
+        // Addresses for each of its subnets leave no room for zones that come later.
+        let kept: Vec<&Subnet> = chosen
+            .iter()
+            .copied()
+            .filter(|subnet| current.mappings.iter().any(|m| m.subnet == subnet.id))
+            .collect();
+        let given = settings.allocations.len().max(settings.private_ipv4.len());
+        if given.max(settings.ipv6.len()) == kept.len() {
+            chosen = kept;
+        }
+    }
     if settings.address_type == AddressType::Dualstack
         && let Some(without) = chosen.iter().find(|subnet| !subnet.has(IpFamily::V6))
     {

@@ -11,7 +11,7 @@ use herald_provider::Outcome;
 use herald_provider::testing::conformance::{Harness, Session, block_on};
 use herald_provider_aws::annotations::ACCEPT_DOWNTIME;
 use herald_provider_aws::call::Change;
-use herald_provider_aws::model::Subnet;
+use herald_provider_aws::model::{Subnet, TargetType};
 use memory::harness::{Cluster, annotate, config, port};
 use memory::story::{cluster, code, index, only, pass, settle, web};
 
@@ -183,4 +183,125 @@ fn a_change_that_is_undone_in_time_keeps_the_old_load_balancer() {
             .contains_key(herald_provider_aws::tags::RETIRE_AT)
     });
     assert!(!retires);
+}
+
+#[test]
+fn elastic_addresses_are_given_to_found_subnets_too() {
+    let cluster = cluster();
+    let mut request = web();
+    annotate(&mut request, "aws-load-balancer-scheme", "internet-facing");
+    settle(&cluster, &mut request);
+    annotate(
+        &mut request,
+        "aws-load-balancer-eip-allocations",
+        "eip-1,eip-2",
+    );
+    let log = settle(&cluster, &mut request);
+    let created = index(&log, |c| matches!(c, Change::CreateLoadBalancer { .. }));
+    let deleted = index(&log, |c| matches!(c, Change::DeleteLoadBalancer { .. }));
+    assert!(
+        created < deleted,
+        "the address of a zone never changes in place"
+    );
+    let allocated = |cluster: &Cluster| {
+        only(cluster, |nlb, _| {
+            let all = nlb.spec.mappings.iter();
+            all.map(|m| m.allocation.clone().unwrap())
+                .collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(allocated(&cluster), ["eip-1", "eip-2"]);
+    // A zone that comes later has no address, and is left alone.
+    let mut later = subnet(9, "c");
+    later.public = true;
+    cluster.aws.world().subnets.push(later);
+    assert_eq!(pass(&cluster, &request), (Outcome::Ready, vec![]));
+}
+
+#[test]
+fn a_subnet_without_ipv6_is_left_by_replacement() {
+    let cluster = cluster();
+    let mut request = web();
+    settle(&cluster, &mut request);
+    let used = only(&cluster, |nlb, _| {
+        nlb.spec.mappings.first().unwrap().subnet.clone()
+    });
+    let mut with = subnet(9, "a");
+    with.nets.push("2001:db8:0:9::/64".parse().unwrap());
+    cluster.aws.world().subnets.push(with);
+    for subnet in &mut cluster.aws.world().subnets {
+        if subnet.id == used {
+            subnet.nets.truncate(1);
+        }
+    }
+    annotate(
+        &mut request,
+        "aws-load-balancer-ip-address-type",
+        "dualstack",
+    );
+    settle(&cluster, &mut request);
+    let subnets = only(&cluster, |nlb, _| nlb.spec.mappings.clone());
+    assert!(
+        subnets.iter().any(|m| m.subnet == "subnet-9"),
+        "{subnets:?}"
+    );
+}
+
+#[test]
+fn another_kind_of_targets_takes_another_load_balancer() {
+    let cluster = cluster();
+    let mut request = web();
+    settle(&cluster, &mut request);
+    block_on(cluster.advance(memory::REGISTRATION));
+    annotate(&mut request, "aws-load-balancer-nlb-target-type", "ip");
+    let session = block_on(Session::start(&cluster));
+    let key = request.services[0].ports[0].key;
+    block_on(session.settle_watched(&mut request, async |request| {
+        let serving = cluster
+            .serving(&request.services[0].published[0], key)
+            .await;
+        assert!(serving > 0, "clients are always served");
+    }));
+    only(&cluster, |_, groups| {
+        assert_eq!(groups.len(), 1);
+        assert!(
+            groups
+                .values()
+                .all(|g| g.spec.target_type == TargetType::Ip)
+        );
+    });
+}
+
+#[test]
+fn with_a_fixed_name_another_kind_of_targets_is_exchanged_in_place() {
+    let cluster = cluster();
+    let mut request = web();
+    annotate(&mut request, "aws-load-balancer-name", "fixed");
+    settle(&cluster, &mut request);
+    annotate(&mut request, "aws-load-balancer-nlb-target-type", "ip");
+    let (outcome, log) = pass(&cluster, &request);
+    assert_eq!((code(&outcome), log.len()), ("ReplacementNeedsDowntime", 0));
+    let accept = (ACCEPT_DOWNTIME.to_owned(), "true".to_owned());
+    request.services[0].annotations.extend([accept]);
+    let log = settle(&cluster, &mut request);
+    assert!(
+        !log.iter()
+            .any(|c| matches!(c, Change::DeleteLoadBalancer { .. })),
+        "{log:#?}"
+    );
+    only(&cluster, |_, groups| assert_eq!(groups.len(), 1));
+}
+
+#[test]
+fn a_replacement_waits_for_no_health_that_the_old_one_does_not_have() {
+    let cluster = cluster();
+    let mut request = web();
+    settle(&cluster, &mut request);
+    // The pods answer no health check, here or there.
+    cluster.aws.world().sick = true;
+    let mut request = cluster.replaced(&request);
+    settle(&cluster, &mut request);
+    only(&cluster, |nlb, _| {
+        assert_eq!(nlb.spec.scheme.as_str(), "internet-facing")
+    });
 }

@@ -79,12 +79,13 @@ fn one(view: &View<'_>, wanted: &Wanted, index: usize, service: &ServiceRequest)
         let ingress = ingress(lb);
         let replacing = !service.published.is_empty() && service.published != [ingress.clone()];
         // While another one serves, clients are sent to the new one only once it can serve them.
-        let able = ports
-            .iter()
-            .all(|p| p.targets.healthy > 0 || p.targets.registered == 0);
+        let able = ports.iter().all(|p| {
+            let able = p.targets.healthy > 0 || p.targets.registered == 0;
+            able || !served_elsewhere(view, lb, p.port)
+        });
         let serves = |o: &Outcome| matches!(o, Outcome::Ready | Outcome::Partial { .. });
         let listening = ports.iter().any(|p| serves(&p.outcome));
-        if replacing && !able && view.own.load_balancers.len() > 1 {
+        if replacing && !able {
             let message = format!("{} has no healthy targets yet; the old one serves", lb.name);
             outcome = Outcome::Partial {
                 reason: Reason::new("Replacing", message),
@@ -102,6 +103,20 @@ fn one(view: &View<'_>, wanted: &Wanted, index: usize, service: &ServiceRequest)
         endpoints: endpoints::health(view, service),
         warnings: Vec::new(),
     }
+}
+
+/// Whether another load balancer has healthy targets behind this port.
+fn served_elsewhere(view: &View<'_>, lb: &LoadBalancer, key: PortKey) -> bool {
+    let others = view.own.load_balancers.values();
+    let listeners = others
+        .filter(|other| other.arn != lb.arn && other.active())
+        .filter_map(|other| other.listeners.as_ref()?.get(&key.port));
+    let mut groups =
+        listeners.filter_map(|l| view.own.target_groups.get(&l.spec.target_group.name));
+    groups.any(|group| {
+        let mut health = group.targets.iter().flat_map(|all| all.values());
+        health.any(|health| *health == Health::Healthy)
+    })
 }
 
 fn port_report(view: &View<'_>, wanted: &Wanted, index: usize, key: PortKey) -> PortReport {

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use herald_provider::{LoadBalancerRequest, Reason};
 
-use crate::annotations::{ACCEPT_DOWNTIME, Groups, Settings};
+use crate::annotations::{ACCEPT_DOWNTIME, Groups, Parsed, Settings};
 use crate::config::Config;
 use crate::inventory::{Inventory, Own};
 use crate::model::{LoadBalancer, Mapping, Scheme, State};
@@ -24,8 +24,9 @@ pub(super) fn choose(
     inventory: &Inventory,
     own: &Own,
     request: &LoadBalancerRequest,
-    settings: &Settings,
+    parsed: &[Parsed],
 ) -> Result<Choice, Reason> {
+    let settings = &parsed[0].settings;
     // A scheme that the user does not name stays what it is.
     let existing = own
         .load_balancers
@@ -38,24 +39,33 @@ pub(super) fn choose(
     let subnets = &inventory.shared.subnets;
     let mut fitting: Vec<(&LoadBalancer, Chosen)> = Vec::new();
     for lb in own.load_balancers.values() {
-        let chosen = subnets::choose(config, settings, scheme, subnets, Some(lb))?;
-        if can_become(config, settings, scheme, &chosen, lb) {
+        // One whose subnets cannot be as asked is no reason against a new one.
+        let chosen = subnets::choose(config, settings, scheme, subnets, Some(lb));
+        if let Ok(chosen) = chosen
+            && can_become(config, settings, scheme, &chosen, lb)
+        {
             fitting.push((lb, chosen));
         }
     }
     // The one in use rather than one that is about to go, if both would do.
     fitting.sort_by_key(|(lb, _)| (tags::retire_at(&lb.tags).is_some(), lb.name.clone()));
-    if let Some((lb, chosen)) = fitting.into_iter().next() {
-        return Ok(Choice {
-            name: lb.name.clone(),
-            exists: true,
-            displaces: false,
-            scheme,
-            mappings: merged(lb, &chosen),
-        });
+    let kept = |(lb, chosen): &(&LoadBalancer, Chosen)| Choice {
+        name: lb.name.clone(),
+        exists: true,
+        displaces: false,
+        scheme,
+        mappings: merged(lb, chosen),
+    };
+    let same = |(lb, _): &&(&LoadBalancer, Chosen)| same_targets(own, request, parsed, lb);
+    if let Some(found) = fitting.iter().find(same) {
+        return Ok(kept(found));
     }
     let chosen = subnets::choose(config, settings, scheme, subnets, None)?;
     let displaces = displaces(own, settings, &chosen)?;
+    if let Some(found) = fitting.first().filter(|_| displaces) {
+        // The accepted downtime is shortest if only the targets are exchanged.
+        return Ok(kept(found));
+    }
     let name = match &settings.name {
         Some(name) if inventory.shared.taken.contains(name) => {
             let message = format!(
@@ -72,6 +82,25 @@ pub(super) fn choose(
         displaces,
         scheme,
         mappings: chosen.mappings,
+    })
+}
+
+/// Whether a load balancer's targets are of the kind asked for. AWS checks new targets only once a listener uses
+/// them: behind the same listener nothing would serve until they are healthy.
+fn same_targets(
+    own: &Own,
+    request: &LoadBalancerRequest,
+    parsed: &[Parsed],
+    lb: &LoadBalancer,
+) -> bool {
+    let listeners = lb.listeners.iter().flatten();
+    let mut groups =
+        listeners.filter_map(|(_, l)| own.target_groups.get(&l.spec.target_group.name));
+    groups.all(|group| {
+        let owner = group.spec.tags.get(tags::SERVICE);
+        let mut services = request.services.iter().zip(parsed);
+        let service = services.find(|(s, _)| owner == Some(&s.key.to_string()));
+        service.is_none_or(|(_, p)| p.settings.target_type == group.spec.target_type)
     })
 }
 
@@ -123,13 +152,18 @@ fn can_become(
     lb: &LoadBalancer,
 ) -> bool {
     let ungrouped = settings.groups == Groups::None;
-    // AWS never takes a subnet or its addresses away from a Network Load Balancer; it only adds zones.
-    let kept = |have: &Mapping| chosen.mappings.iter().any(|want| satisfies(have, want));
+    // A subnet or its addresses are never taken away from a load balancer in place; one that was found goes on being
+    // used.
+    let kept = |have: &Mapping| {
+        let mut wanted = chosen.mappings.iter();
+        let same = wanted.find(|want| want.subnet == have.subnet);
+        same.map_or(!chosen.named, |want| satisfies(have, want))
+    };
     lb.state != State::Failed
         && lb.vpc == config.vpc
         && lb.scheme == scheme
         && lb.security_groups.is_empty() == ungrouped
-        && (!chosen.named || lb.mappings.iter().all(kept))
+        && lb.mappings.iter().all(kept)
 }
 
 /// Whether what exists in a subnet is what is wanted there. Addresses that nobody asked for are AWS's choice.

@@ -101,7 +101,7 @@ fn whole(
 ) -> Result<Wanted, Reason> {
     let nothing = Own::default();
     let own = inventory.own.get(&request.id).unwrap_or(&nothing);
-    let choice = choose::choose(config, inventory, own, request, settings)?;
+    let choice = choose::choose(config, inventory, own, request, parsed)?;
     let service = &request.services[0].key;
     let mut extra = Tags::new();
     for parsed in parsed {

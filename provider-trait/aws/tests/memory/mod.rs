@@ -40,6 +40,8 @@ pub struct World {
     pub security_groups: BTreeMap<String, SecurityGroup>,
     pub log: Vec<Change>,
     pub reads: usize,
+    /// No target answers its health checks.
+    pub sick: bool,
     serial: u64,
     changing: usize,
     fault: Option<(ErrorKind, usize)>,
@@ -78,6 +80,7 @@ impl Default for World {
             security_groups: BTreeMap::new(),
             log: Vec::new(),
             reads: 0,
+            sick: false,
             serial: 0,
             changing: 0,
             fault: None,

@@ -119,6 +119,7 @@ fn targets(world: &World, group: &Group) -> BTreeMap<Target, Health> {
     let health = |target: &super::Registered| match world.healthy_at(group, target) {
         _ if target.draining.is_some() => Health::Draining,
         None => Health::Unhealthy("Target.NotInUse".into()),
+        Some(_) if world.sick => Health::Unhealthy("Target.FailedHealthChecks".into()),
         Some(at) if at <= world.now => Health::Healthy,
         Some(_) => Health::Initial,
     };

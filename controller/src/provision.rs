@@ -2,7 +2,7 @@
 //! over each load balancer that something is to be done about.
 //!
 //! ```text
-//!  Service, Node, EndpointSlice ─ watch ─▶ Input ─▶ Provisioner ─▶ JoinSet of passes ─▶ provider, Service (finalizer, status)
+//!  Service, Node, EndpointSlice, Pod ─ watch ─▶ Input ─▶ Provisioner ─▶ JoinSet of passes ─▶ provider, Service (finalizer, status)
 //!                                                    │  ▲                │
 //!                        Schedule ◀─ touch, done ────┘  └──── Passed ────┘
 //!                        Inventory ◀─ listing: connect, observe (at each term, then every --…-resync-interval)
@@ -10,7 +10,7 @@
 //!
 //! Passes run beside each other, one for each load balancer at a time and a bounded number at once; of these at most half are for
 //! Services whose last pass failed, so that they delay no other (I7). Nothing is done before Services were listed in this term and
-//! nodes and slices are complete (I6), and nothing before the provider was listed anew by this leader.
+//! nodes, slices and pods are complete (I6), and nothing before the provider was listed anew by this leader.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -18,12 +18,12 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use herald_api::names::SERVICE_NAME_LABEL;
-use herald_controller_core::ProvidedView;
+use herald_controller_core::{PodView, ProvidedView};
 use herald_core::ServiceKey;
 use herald_provider::{
     Identity, LoadBalancerId, Mode, NodeTarget, Provider, ProviderError, Reason, Schedule, Work,
 };
-use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -43,12 +43,14 @@ mod gate;
 mod listing;
 mod observe;
 mod pass;
+mod pods;
 pub(crate) mod view;
 mod write;
 
 use endpoints::Slices;
 use listing::Listed;
 use pass::Passed;
+use pods::Gates;
 use view::SliceView;
 use write::Writer;
 
@@ -58,6 +60,7 @@ pub(crate) enum Input {
     Services(Change<ProvidedView>),
     Nodes(Change<NodeTarget>),
     Slices(Change<SliceView>),
+    Pods(Change<Option<PodView>>),
     /// Somebody asks what is planned for a Service.
     Explain(ServiceKey, oneshot::Sender<String>),
 }
@@ -107,6 +110,8 @@ pub(crate) struct Parts<P> {
     pub(crate) metrics: Metrics,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) relist: watch::Sender<u64>,
+    /// True when the program ends.
+    pub(crate) stop: watch::Receiver<bool>,
 }
 
 /// Watches what a provisioner has to know.
@@ -141,8 +146,9 @@ pub(crate) fn spawn_watches(
         of_services,
         view::slice_view,
         Input::Slices,
-        once
+        once.clone()
     );
+    watch!(Pod, "", pods::pod_view, Input::Pods, once);
 }
 
 /// A Service of the provider's.
@@ -172,6 +178,8 @@ pub(crate) struct Provisioner<P: Provider> {
     /// The same, as passes take them.
     node_list: Arc<[NodeTarget]>,
     slices: Slices,
+    /// The pods with a readiness gate, and what it waits for.
+    gates: Gates,
     /// The term whose list of Services we have; nodes and slices are complete.
     listed_term: Option<u64>,
     nodes_listed: bool,
@@ -212,6 +220,7 @@ where
             nodes: BTreeMap::new(),
             node_list: Arc::new([]),
             slices: Slices::default(),
+            gates: Gates::new(parts.client.clone(), parts.metrics.clone()),
             listed_term: None,
             nodes_listed: false,
             slices_listed: false,
@@ -230,12 +239,8 @@ where
         }
     }
 
-    /// Runs until `stop` is true, then until what is under way has ended.
-    pub(crate) async fn run(
-        mut self,
-        mut inputs: mpsc::Receiver<Input>,
-        mut stop: watch::Receiver<bool>,
-    ) {
+    /// Runs until it is told to stop, then until the passes under way have ended.
+    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
         let mut tick = interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -243,7 +248,7 @@ where
             tokio::select! {
                 biased;
                 // Its only value to come is true.
-                _ = stop.changed() => break,
+                _ = self.parts.stop.changed() => break,
                 changed = self.parts.leadership.changed() => {
                     if changed.is_err() {
                         break;
@@ -256,12 +261,15 @@ where
                     Err(failure) => error!(%failure, "a pass ended without a result"),
                 },
                 _ = tick.tick() => self.levels(),
+                touched = self.gates.turn() => self.touch(touched),
                 Some(input) = inputs.recv() => self.observe(input),
                 () = sleep_until(due) => {}
             }
             self.list_if_due();
             self.dispatch();
+            self.gates.dispatch(self.leads().is_some());
         }
+        self.gates.end().await;
         // A listing changes nothing and may take long; a pass ends before its next call, because the gate closes.
         self.term = None;
         while !self.running.is_empty()
@@ -303,6 +311,7 @@ where
         self.held.clear();
         self.unreachable = None;
         self.found.clear();
+        self.gates.follow();
     }
 
     /// Begins to work once everything is known (I6).
@@ -310,7 +319,11 @@ where
         let Some(term) = self.parts.leadership.borrow().term() else {
             return;
         };
-        let complete = self.nodes_listed && self.slices_listed && self.listed_term == Some(term);
+        let complete = self.nodes_listed
+            && self.slices_listed
+            // A pod that waits for its gate is a target, though its endpoint is not ready.
+            && self.gates.listed()
+            && self.listed_term == Some(term);
         if complete && self.term != Some(term) {
             self.rest();
             self.term = Some(term);
@@ -360,6 +373,7 @@ where
                 running: self.running.len(),
                 held: self.held.len(),
                 unwanted: self.found.iter().filter(tracked).count(),
+                open_gates: self.gates.open(),
             },
         );
         if let Some(connected) = &self.connected {

@@ -183,8 +183,9 @@ where
         metrics: shared.metrics.clone(),
         leadership: shared.leadership.clone(),
         relist,
+        stop: shared.stopped.clone(),
     });
-    let task = tokio::spawn(provisioner.run(from_inputs, shared.stopped.clone()));
+    let task = tokio::spawn(provisioner.run(from_inputs));
     Provisioning { inputs, task }
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use herald_core::ServiceKey;
+use herald_core::{Labels, ServiceKey};
 use herald_provider::{Identity, LoadBalancerId, PortKey, ServiceRequest};
 
 mod status;
@@ -29,6 +29,8 @@ pub struct ProvidedView {
     pub deleting: bool,
     /// `metadata.finalizers`.
     pub finalizers: Vec<String>,
+    /// `spec.selector`: which pods are its own.
+    pub selector: Labels,
     /// What it asks for. Its endpoints are kept elsewhere and entered when a pass begins.
     pub request: ServiceRequest,
     /// What its status says.
@@ -137,6 +139,7 @@ impl ProvidedView {
             class,
             deleting,
             finalizers,
+            selector,
             request,
             status: _,
         } = self;
@@ -144,6 +147,7 @@ impl ProvidedView {
             && *class == other.class
             && *deleting == other.deleting
             && *finalizers == other.finalizers
+            && *selector == other.selector
             && ServiceRequest {
                 published: other.request.published.clone(),
                 ..request.clone()

@@ -40,6 +40,9 @@ pub struct PodView {
     pub ended: bool,
     /// Its other readiness gates that are not True, in its order.
     pub others: Vec<String>,
+    /// Another controller's gate for the health of targets is not True: it opens and closes for the same reasons as ours, so
+    /// that the two do not wait for each other.
+    pub beside: bool,
     /// The gate's condition, and when its status last changed, as written.
     pub gate: Option<(GateCondition, Arc<str>)>,
 }
@@ -61,12 +64,16 @@ impl PodView {
     /// Other gates come first. Another controller may hold its gate open to keep traffic away, and a pod that was taken up
     /// before that gate closes would lose its place again as soon as ours has closed.
     pub fn waits_for_traffic(&self) -> bool {
-        self.undecided() && self.others.is_empty()
+        let open = !self.closed() || self.beside;
+        !self.ended && self.containers_ready && self.others.is_empty() && open
     }
 
     fn undecided(&self) -> bool {
-        let closed = self.gate.as_ref().is_some_and(|(gate, _)| gate.status);
-        !self.ended && self.containers_ready && !closed
+        !self.ended && self.containers_ready && !self.closed()
+    }
+
+    fn closed(&self) -> bool {
+        self.gate.as_ref().is_some_and(|(gate, _)| gate.status)
     }
 }
 

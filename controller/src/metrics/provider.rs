@@ -51,6 +51,8 @@ pub(crate) struct ProviderLevels {
     pub(crate) held: usize,
     /// Load balancers found that no Service wants.
     pub(crate) unwanted: usize,
+    /// Pods whose containers are ready and whose readiness gate is open.
+    pub(crate) open_gates: usize,
 }
 
 /// Metrics of all providers; cheap to clone.
@@ -64,6 +66,7 @@ pub(crate) struct ProviderMetrics {
     listings: Family<Outcome, Counter>,
     listed: Family<Provider, Gauge>,
     unwanted: Family<Provider, Gauge>,
+    open_gates: Family<Provider, Gauge>,
 }
 
 impl Default for ProviderMetrics {
@@ -77,6 +80,7 @@ impl Default for ProviderMetrics {
             listings: Family::default(),
             listed: Family::default(),
             unwanted: Family::default(),
+            open_gates: Family::default(),
         }
     }
 }
@@ -116,6 +120,11 @@ impl ProviderMetrics {
             "Load balancers of this cluster that no Service wants",
             self.unwanted.clone(),
         );
+        registry.register(
+            "open_gates",
+            "Pods whose containers are ready and whose readiness gate is open",
+            self.open_gates.clone(),
+        );
     }
 
     pub(crate) fn levels(&self, provider: &'static str, levels: &ProviderLevels) {
@@ -132,6 +141,8 @@ impl ProviderMetrics {
         let labels = Provider { provider };
         let unwanted = number(levels.unwanted);
         self.unwanted.get_or_create(&labels).set(unwanted);
+        let open = number(levels.open_gates);
+        self.open_gates.get_or_create(&labels).set(open);
     }
 
     /// Enters the counts of requests, which only grow.

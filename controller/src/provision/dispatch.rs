@@ -4,7 +4,8 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use herald_controller_core::want;
-use herald_provider::{LoadBalancerRequest, Provider, ServiceRequest, Work};
+use herald_core::ServiceKey;
+use herald_provider::{EndpointTarget, LoadBalancerRequest, Provider, ServiceRequest, Work};
 
 use super::gate::LeaderGate;
 use super::pass::{Pass, Passed, say_unreachable};
@@ -21,6 +22,7 @@ where
             return;
         }
         let gate = LeaderGate {
+            stop: self.parts.stop.clone(),
             leadership: self.parts.leadership.clone(),
             term,
         };
@@ -70,7 +72,7 @@ where
             return;
         };
         let service = ServiceRequest {
-            endpoints: self.slices.of(view.key()),
+            endpoints: self.endpoints(view.key()),
             ..view.request.clone()
         };
         let pass = Pass {
@@ -95,6 +97,12 @@ where
             .spawn(async move { Done::Passed(pass.run().await) });
     }
 
+    /// The endpoints of a Service, with those whose pods wait for their readiness gate.
+    pub(super) fn endpoints(&self, service: &ServiceKey) -> Arc<[EndpointTarget]> {
+        let waits = |pod: &ServiceKey, address| self.gates.waits_for_traffic(pod, address);
+        self.slices.of(service, waits)
+    }
+
     pub(super) fn passed(&mut self, passed: Passed) {
         let Passed {
             id,
@@ -105,6 +113,7 @@ where
             written,
             notices,
             warned,
+            targets,
             took,
         } = passed;
         self.running.remove(&id);
@@ -130,6 +139,9 @@ where
             self.parts
                 .events
                 .emit_provided(key, &view.request.uid, notice);
+        }
+        if let Some(targets) = targets {
+            self.gates.found(view.key(), &view.request.uid, targets);
         }
         tracked.warned = warned;
         tracked.outcome = Some(outcome);

@@ -1,6 +1,7 @@
 //! EndpointSlices by Service: what each Service's endpoints are.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use herald_core::ServiceKey;
@@ -53,11 +54,25 @@ impl Slices {
     }
 
     /// The endpoints of a Service, in a lasting order. One that is in two slices for a moment counts once, as ready if it is in
-    /// either.
-    pub(crate) fn of(&self, service: &ServiceKey) -> Arc<[EndpointTarget]> {
+    /// either. `waits` says of a pod and an address of it that it has to become a target before its pod can be Ready.
+    pub(crate) fn of(
+        &self,
+        service: &ServiceKey,
+        waits: impl Fn(&ServiceKey, IpAddr) -> bool,
+    ) -> Arc<[EndpointTarget]> {
         let slices = self.services.get(service).into_iter().flatten();
         let endpoints = slices.flat_map(|(_, slice)| &slice.endpoints);
-        let mut all: Vec<EndpointTarget> = endpoints.map(|one| one.target.clone()).collect();
+        let endpoints = endpoints.map(|one| {
+            let mut target = one.target.clone();
+            let pod = one.pod.as_ref();
+            let pod = pod.map(|pod| ServiceKey::new(service.namespace.clone(), pod.clone()));
+            if pod.is_some_and(|pod| waits(&pod, target.address)) {
+                // A Service may publish addresses that are not ready, as ready.
+                (target.ready, target.containers_ready) = (false, true);
+            }
+            target
+        });
+        let mut all: Vec<EndpointTarget> = endpoints.collect();
         let ports =
             |one: &EndpointTarget| -> Vec<u16> { one.ports.iter().map(|p| p.port).collect() };
         all.sort_by_key(|one| (one.address, ports(one), !one.ready));

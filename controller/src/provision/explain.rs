@@ -22,7 +22,7 @@ where
         let request = LoadBalancerRequest {
             id: tracked.view.id(),
             services: vec![ServiceRequest {
-                endpoints: self.slices.of(key),
+                endpoints: self.endpoints(key),
                 ..tracked.view.request.clone()
             }],
             nodes: self.node_list.clone(),

@@ -14,9 +14,11 @@ use crate::lease::Leadership;
 /// is that a new leader lists everything first, and that names are the same for both.
 const LEFT: Duration = Duration::from_secs(7);
 
-/// Open while we lead in one term.
+/// Open while we lead in one term and are not told to stop.
 #[derive(Clone, Debug)]
 pub(crate) struct LeaderGate {
+    /// Its only value to come is true.
+    pub(crate) stop: watch::Receiver<bool>,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) term: u64,
 }
@@ -38,6 +40,9 @@ impl Gate for LeaderGate {
                     .with_code("NotLeading"),
             )
         };
+        if *self.stop.borrow() {
+            return refused("the controller is stopping");
+        }
         match leadership {
             Leadership::Leading { term, renewed } if term == self.term => {
                 let left = Timing::default().duration.saturating_sub(renewed.elapsed());
@@ -61,7 +66,9 @@ mod tests {
     async fn it_closes_before_the_lease_runs_out_and_with_the_term() {
         let renewed = Instant::now();
         let (to, leadership) = watch::channel(Leadership::Leading { term: 2, renewed });
+        let (stop_to, stop) = watch::channel(false);
         let gate = LeaderGate {
+            stop,
             leadership,
             term: 2,
         };
@@ -76,6 +83,10 @@ mod tests {
         let renewed = Instant::now();
         to.send_replace(Leadership::Leading { term: 3, renewed });
         assert!(gate.check().is_err() && !gate.may_write());
+        to.send_replace(Leadership::Leading { term: 2, renewed });
+        assert!(gate.check().is_ok());
+        stop_to.send_replace(true);
+        assert!(gate.check().is_err(), "stopping");
         to.send_replace(Leadership::Following);
         assert!(gate.check().is_err());
     }

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use herald_controller_core::{ProvidedView, Want, want};
+use herald_controller_core::{GateService, ProvidedView, Want, want};
 use herald_core::ServiceKey;
-use herald_provider::{NodeTarget, Provider};
+use herald_provider::{Mode, NodeTarget, Provider};
 
 use super::view::SliceView;
 use super::{Input, Provisioner, Tracked};
@@ -19,6 +19,11 @@ where
             Input::Services(change) => self.observe_services(change),
             Input::Nodes(change) => self.observe_nodes(change),
             Input::Slices(change) => self.observe_slices(change),
+            Input::Pods(change) => {
+                let touched = self.gates.observe(change);
+                self.touch(touched);
+                self.try_work();
+            }
             Input::Explain(key, answer) => {
                 let _ = answer.send(self.explain(&key));
             }
@@ -42,12 +47,18 @@ where
                     self.forget_service(&key);
                 }
                 for view in views {
+                    let key = view.key().clone();
                     self.observe_service(view);
+                    self.enter_gates(&key);
                 }
                 self.listed_term = Some(term);
                 self.try_work();
             }
-            Change::One(view) => self.observe_service(view),
+            Change::One(view) => {
+                let key = view.key().clone();
+                self.observe_service(view);
+                self.enter_gates(&key);
+            }
             Change::Gone(key) => self.forget_service(&key),
         }
     }
@@ -112,6 +123,7 @@ where
     }
 
     fn forget_service(&mut self, key: &ServiceKey) {
+        self.gates.service(key, None);
         if let Some(tracked) = self.services.remove(key) {
             let id = tracked.view.id();
             self.keys.remove(&id);
@@ -177,13 +189,30 @@ where
             Change::One(slice) => changed = self.slices.enter(slice),
             Change::Gone(key) => changed.extend(self.slices.remove(&key)),
         }
+        self.touch(changed);
+        self.try_work();
+    }
+
+    /// These Services are looked at again, as far as they are the provider's.
+    pub(super) fn touch(&mut self, services: impl IntoIterator<Item = ServiceKey>) {
         let now = self.now();
-        for key in changed {
+        for key in services {
             if let Some(tracked) = self.services.get(&key) {
                 self.schedule.touch(&tracked.view.id(), now);
             }
         }
-        self.try_work();
+    }
+
+    /// What the pods' readiness gates have to know of a Service.
+    fn enter_gates(&mut self, key: &ServiceKey) {
+        let tracked = self.services.get(key);
+        let serves = tracked.filter(|one| want(&one.view, &self.parts.identity) == Want::Ensure);
+        let service = serves.map(|Tracked { view, .. }| GateService {
+            uid: view.request.uid.clone(),
+            selector: view.selector.clone(),
+            held: view.request.paused || self.parts.pace.mode != Mode::Live,
+        });
+        self.gates.service(key, service);
     }
 
     /// Everything is looked at again.

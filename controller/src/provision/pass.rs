@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use herald_controller_core::{
-    ProvidedNotice, ProvidedPlan, ProvidedView, Want, plan_provided, plan_releasing,
+    GateTargets, ProvidedNotice, ProvidedPlan, ProvidedView, Want, plan_provided, plan_releasing,
     plan_unreachable, word,
 };
 use herald_provider::{
@@ -53,6 +53,8 @@ pub(super) struct Passed {
     pub(super) notices: Vec<ProvidedNotice>,
     /// All warnings that hold.
     pub(super) warned: Vec<Reason>,
+    /// What readiness gates wait for.
+    pub(super) targets: Option<GateTargets>,
     pub(super) took: Duration,
 }
 
@@ -102,7 +104,14 @@ impl<P: Provider> Pass<P> {
         };
         let mut passed = self.passed(word_for(&report.outcome), ensured.report.retry_after());
         passed.failed = !ensured.errors.is_empty();
+        if passed.failed && passed.retry_after.is_none() {
+            // A person has to act, at the provider perhaps, where nothing tells us of it.
+            let slow = Backoff::for_kind(ErrorKind::Terminal);
+            passed.retry_after = Some(slow.delay(self.failures, random()));
+        }
         passed.written = written;
+        let given = self.request.services.first();
+        passed.targets = given.map(|given| GateTargets::of(&report, given));
         if !self.gate.may_write() {
             return passed;
         }
@@ -216,6 +225,7 @@ impl<P: Provider> Pass<P> {
             written: None,
             notices: Vec::new(),
             warned: self.warned.clone(),
+            targets: None,
             took: Duration::ZERO,
         }
     }
@@ -266,6 +276,7 @@ pub(super) async fn say_unreachable(
         written: None,
         notices: Vec::new(),
         warned: Vec::new(),
+        targets: None,
         took: Duration::ZERO,
     };
     if let Some(desired) = plan.write.filter(|_| gate.may_write()) {

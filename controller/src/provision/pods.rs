@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use herald_api::names::field_manager;
-use herald_controller_core::{GateCondition, GateIndex, GateService, GateTargets, PodView, TARGET_HEALTH};
+use herald_controller_core::{
+    GateCondition, GateIndex, GateService, GateTargets, PodView, TARGET_HEALTH,
+};
 use herald_core::ServiceKey;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use kube::api::{Patch, PatchParams};
@@ -28,6 +30,8 @@ const WRITES: usize = 8;
 
 /// Gates of this group are Herald's own.
 const OURS: &str = "heraldlb.io/";
+/// Gates of aws-load-balancer-controller, which pods carry besides while they move to Herald.
+const BESIDE: &str = "target-health.elbv2.k8s.aws/";
 
 /// A pod, compact; `None` without the gate, which never comes later: the gates of a pod are fixed.
 pub(crate) fn pod_view(pod: &Pod) -> Option<PodView> {
@@ -62,9 +66,10 @@ pub(crate) fn pod_view(pod: &Pod) -> Option<PodView> {
         ended: pod.metadata.deletion_timestamp.is_some()
             || matches!(phase, Some("Succeeded" | "Failed")),
         others: gates()
-            .filter(|gate| !gate.starts_with(OURS) && !holds(gate))
+            .filter(|gate| !gate.starts_with(OURS) && !gate.starts_with(BESIDE) && !holds(gate))
             .map(str::to_owned)
             .collect(),
+        beside: gates().any(|gate| gate.starts_with(BESIDE) && !holds(gate)),
         gate: condition(TARGET_HEALTH).map(|condition| {
             let gate = GateCondition {
                 status: condition.status == "True",

@@ -67,6 +67,7 @@ pub(crate) fn provided_view(service: &Service) -> ProvidedView {
         class: spec.load_balancer_class.as_deref().map(Into::into),
         deleting: service.metadata.deletion_timestamp.is_some(),
         finalizers: service.finalizers().to_vec(),
+        selector: spec.selector.clone().unwrap_or_default(),
         request,
         status,
     }

@@ -32,6 +32,7 @@ fn pod(name: &str) -> PodView {
         containers_ready: true,
         ended: false,
         others: Vec::new(),
+        beside: false,
         gate: None,
     }
 }

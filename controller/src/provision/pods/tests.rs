@@ -39,11 +39,17 @@ fn a_pod_is_read_with_its_gates() {
     assert_eq!((&*view.uid, view.version), ("uid-a", 7));
     assert_eq!(view.addresses.len(), 2, "both families");
     assert!(view.waits_for_traffic());
-    assert_eq!(pod(|p| p["spec"]["readinessGates"] = json!([{ "conditionType": "x.io/other" }])), None);
+    assert_eq!(
+        pod(|p| p["spec"]["readinessGates"] = json!([{ "conditionType": "x.io/other" }])),
+        None
+    );
     assert_eq!(pod(|p| p["spec"] = json!({ "containers": [] })), None);
     let changed = |change: fn(&mut Value)| pod(change).unwrap();
     let other = |p: &mut Value| p["status"]["conditions"][2]["status"] = json!("False");
     assert_eq!(changed(other).others, ["x.io/other"]);
+    let gates = json!([{ "conditionType": "target-health.elbv2.k8s.aws/x" }, { "conditionType": TARGET_HEALTH }]);
+    let moving = pod(|p| p["spec"]["readinessGates"] = gates).unwrap();
+    assert!(moving.beside && moving.others.is_empty() && moving.waits_for_traffic());
     let starting = |p: &mut Value| p["status"]["conditions"][0]["status"] = json!("False");
     assert!(!changed(starting).containers_ready);
     assert!(changed(|p| p["status"]["phase"] = json!("Failed")).ended);
@@ -57,7 +63,10 @@ fn a_pod_is_read_with_its_gates() {
         });
     });
     let (gate, since) = judged.gate.clone().unwrap();
-    assert_eq!((gate.status, gate.reason.as_str(), &*since), (true, "Healthy", "2026-11-21T15:00:00Z"));
+    assert_eq!(
+        (gate.status, gate.reason.as_str(), &*since),
+        (true, "Healthy", "2026-11-21T15:00:00Z")
+    );
     assert!(!judged.waits_for_traffic());
 }
 
@@ -76,21 +85,32 @@ fn server(answers: Vec<u16>) -> (Client, Asked) {
             let body = request.into_body().collect_bytes().await.unwrap();
             let body: Value = serde_json::from_slice(&body).unwrap();
             log.lock().unwrap().push((path, body.clone()));
-            let first = { let mut all = answers.lock().unwrap(); (!all.is_empty()).then(|| all.remove(0)) };
+            let first = {
+                let mut all = answers.lock().unwrap();
+                (!all.is_empty()).then(|| all.remove(0))
+            };
             let (code, answer) = match first {
-                Some(code) => (code, json!({
-                    "kind": "Status", "apiVersion": "v1", "status": "Failure",
-                    "message": "as the test says", "reason": "Test", "code": code,
-                })),
+                Some(code) => (
+                    code,
+                    json!({
+                        "kind": "Status", "apiVersion": "v1", "status": "Failure",
+                        "message": "as the test says", "reason": "Test", "code": code,
+                    }),
+                ),
                 None => {
                     let mut written = serde_json::to_value(object()).unwrap();
                     written["metadata"]["resourceVersion"] = json!("8");
                     let condition = body["status"]["conditions"][0].clone();
-                    written["status"]["conditions"].as_array_mut().unwrap().push(condition);
+                    written["status"]["conditions"]
+                        .as_array_mut()
+                        .unwrap()
+                        .push(condition);
                     (200, written)
                 }
             };
-            let mut response = axum::http::Response::new(kube::client::Body::from(answer.to_string().into_bytes()));
+            let mut response = axum::http::Response::new(kube::client::Body::from(
+                answer.to_string().into_bytes(),
+            ));
             *response.status_mut() = axum::http::StatusCode::from_u16(code).unwrap();
             Ok::<_, std::io::Error>(response)
         }
@@ -106,7 +126,11 @@ fn object() -> Pod {
 
 fn listed(client: Client) -> Gates {
     let mut gates = Gates::new(client, Metrics::new());
-    gates.observe(Change::All { views: vec![Some(waiting()), None], unreadable: Vec::new(), term: 0 });
+    gates.observe(Change::All {
+        views: vec![Some(waiting()), None],
+        unreadable: Vec::new(),
+        term: 0,
+    });
     gates
 }
 
@@ -128,13 +152,23 @@ async fn a_gate_is_written_once_by_the_leader_only() {
     gates.dispatch(true);
     assert!(gates.busy.is_empty());
     let asked = asked.lock().unwrap();
-    let [(path, body)] = &asked[..] else { panic!("{asked:?}") };
+    let [(path, body)] = &asked[..] else {
+        panic!("{asked:?}")
+    };
     assert_eq!(path, "/api/v1/namespaces/default/pods/a/status");
     assert_eq!(body["metadata"]["uid"], "uid-a");
     let condition = &body["status"]["conditions"][0];
-    assert_eq!((&condition["type"], &condition["status"]), (&json!(TARGET_HEALTH), &json!("True")));
+    assert_eq!(
+        (&condition["type"], &condition["status"]),
+        (&json!(TARGET_HEALTH), &json!("True"))
+    );
     assert_eq!(condition["reason"], "NoLoadBalancer");
-    assert!(condition["lastTransitionTime"].as_str().unwrap().ends_with('Z'));
+    assert!(
+        condition["lastTransitionTime"]
+            .as_str()
+            .unwrap()
+            .ends_with('Z')
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,7 +206,10 @@ async fn a_write_that_fails_is_tried_again_and_one_to_a_pod_that_is_gone_is_not(
         gates.turn().await;
         gates.dispatch(true);
         assert!(gates.busy.is_empty());
-        assert_eq!((gates.retries.next(), asked.lock().unwrap().len()), (None, 1));
+        assert_eq!(
+            (gates.retries.next(), asked.lock().unwrap().len()),
+            (None, 1)
+        );
     }
 }
 
@@ -181,7 +218,11 @@ async fn a_gate_waits_for_its_service_and_only_a_few_writes_run_at_once() {
     let (client, asked) = server(Vec::new());
     let mut gates = Gates::new(client, Metrics::new());
     let selector = [("app".to_owned(), "web".to_owned())].into();
-    let service = GateService { uid: "uid-web".into(), selector, held: false };
+    let service = GateService {
+        uid: "uid-web".into(),
+        selector,
+        held: false,
+    };
     let key = ServiceKey::new("default", "web");
     gates.service(&key, Some(service));
     let many = (0..20).map(|n| {
@@ -189,13 +230,24 @@ async fn a_gate_waits_for_its_service_and_only_a_few_writes_run_at_once() {
         one.key = ServiceKey::new("default", format!("a{n}"));
         Some(one)
     });
-    let touched = gates.observe(Change::All { views: many.collect(), unreadable: Vec::new(), term: 0 });
+    let touched = gates.observe(Change::All {
+        views: many.collect(),
+        unreadable: Vec::new(),
+        term: 0,
+    });
     assert_eq!(touched, BTreeSet::from([key.clone()]));
-    assert!(gates.waits_for_traffic(&ServiceKey::new("default", "a3"), "10.0.1.10".parse().unwrap()));
+    assert!(gates.waits_for_traffic(
+        &ServiceKey::new("default", "a3"),
+        "10.0.1.10".parse().unwrap()
+    ));
     gates.dispatch(true);
     assert_eq!(gates.busy.len(), WRITES);
     gates.end().await;
     let asked = asked.lock().unwrap();
     assert_eq!(asked.len(), WRITES);
-    assert!(asked.iter().all(|(_, body)| body["status"]["conditions"][0]["reason"] == "NotObserved"));
+    assert!(
+        asked
+            .iter()
+            .all(|(_, body)| body["status"]["conditions"][0]["reason"] == "NotObserved")
+    );
 }

@@ -28,6 +28,14 @@ fn an_endpoint_is_taken_up_while_its_pod_waits_and_passes_are_asked_for() {
         message: String::new(),
     };
     done.gate = Some((gate, "".into()));
+    let mut beside = done.clone();
+    beside.beside = true;
+    assert_eq!(index.observe_pod(beside).len(), 0);
+    assert!(
+        index.waits_for_traffic(&key("a"), address),
+        "it keeps its place while the gate of another controller is open"
+    );
+    assert_eq!(index.open(), 0);
     assert_eq!(
         index.observe_pod(done).len(),
         1,

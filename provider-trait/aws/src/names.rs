@@ -8,21 +8,22 @@ use sha2::{Digest, Sha256};
 
 use crate::config::Config;
 
-const PREFIX: &str = "hld";
+/// What all names that Herald chooses begin with.
+pub const PREFIX: &str = "hld-";
 const SALT: &str = "heraldlb.io/v1";
 
 /// A name of at most 32 characters from a Service's key and everything that must make names differ.
 pub fn name(config: &Config, service: &ServiceKey, parts: &[&str]) -> String {
     let namespace = letters(&service.namespace, 8);
     let service = letters(&service.name, 8);
-    format!("{PREFIX}-{namespace}-{service}-{}", hash(config, parts))
+    format!("{PREFIX}{namespace}-{service}-{}", hash(config, parts))
 }
 
 /// The name of the cluster's backend security group.
 pub fn backend_group(config: &Config) -> String {
     let cluster = letters(&config.cluster, 16);
     format!(
-        "{PREFIX}-traffic-{cluster}-{}",
+        "{PREFIX}traffic-{cluster}-{}",
         hash(config, &["backend", &config.vpc])
     )
 }

@@ -400,3 +400,51 @@ fn the_merged_port_of_a_proxied_service_may_name_udp_first() {
     annotate(&mut request, "aws-load-balancer-proxy-protocol", "*");
     settle(&cluster, &mut request);
 }
+
+#[test]
+fn what_is_without_effect_is_said() {
+    let cluster = cluster();
+    let warnings = |annotations: &[(&str, &str)]| -> Vec<String> {
+        let mut request = web();
+        request.services[0].source_ranges = vec!["192.0.2.0/24".parse().unwrap()];
+        for (name, value) in annotations {
+            annotate(&mut request, name, value);
+        }
+        let session = block_on(Session::start(&cluster));
+        let done = block_on(session.ensure(&request));
+        let service = &done.report.services[0];
+        assert!(
+            !matches!(service.outcome, Outcome::Refused { .. }),
+            "{service:#?}"
+        );
+        service.warnings.iter().map(|r| r.code.clone()).collect()
+    };
+    assert_eq!(warnings(&[]), Vec::<String>::new());
+    assert_eq!(
+        warnings(&[("aws-load-balancer-name", "later")]),
+        ["NameKept"]
+    );
+    let given = ("aws-load-balancer-security-groups", "sg-nodes");
+    assert_eq!(warnings(&[given]), ["SourceRangesIgnored"]);
+    let group = "aws-load-balancer-target-group-attributes.81";
+    assert_eq!(warnings(&[(group, "a=b")]), ["UnusedAnnotation"]);
+    for listener in ["UDP-80", "TCP-81"] {
+        let name = format!("aws-load-balancer-listener-attributes.{listener}");
+        assert_eq!(warnings(&[(&name, "a=b")]), ["UnusedAnnotation"]);
+    }
+    let port = "aws-load-balancer-healthcheck-port";
+    assert_eq!(warnings(&[(port, "9000")]), ["NothingOpened"]);
+    assert_eq!(warnings(&[(port, "30001")]), Vec::<String>::new());
+    assert_eq!(
+        warnings(&[("aws-load-balancer-nlb-target-type", "ip")]),
+        ["NothingOpened"]
+    );
+    let mut request = web();
+    request.services[0].source_ranges = vec!["192.0.2.0/24".parse().unwrap()];
+    annotate(&mut request, "aws-load-balancer-disable-nlb-sg", "true");
+    let (outcome, _) = pass(&cluster, &request);
+    assert!(
+        matches!(outcome, Outcome::Refused { .. }),
+        "nobody enforces the ranges"
+    );
+}

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use herald_core::IpFamily;
 use ipnet::IpNet;
 
-use super::Settings;
 use super::value::Reader;
+use super::{Groups, Settings};
 use crate::model::{AddressType, Attributes, Scheme, Wire};
 
 /// Load balancer attributes; the older single annotations beat the map, as users expect.
@@ -90,6 +90,10 @@ pub(super) fn check(reader: &mut Reader<'_>, settings: &Settings, default: Schem
     {
         let message = "IPv6 ranges need aws-load-balancer-ip-address-type: dualstack";
         reader.wrong("load-balancer-source-ranges", message);
+    }
+    if settings.ranged && settings.groups == Groups::None {
+        let message = "nothing can enforce source ranges without a security group";
+        reader.wrong("aws-load-balancer-disable-nlb-sg", message);
     }
     if !settings.ipv6.is_empty() && settings.address_type == AddressType::Ipv4 {
         let message = "needs aws-load-balancer-ip-address-type: dualstack";

@@ -46,6 +46,8 @@ pub struct Settings {
     pub ipv6: Vec<Ipv6Addr>,
     /// Who may connect.
     pub source_ranges: Vec<IpNet>,
+    /// The Service names them itself.
+    pub ranged: bool,
     /// The security groups.
     pub groups: Groups,
     /// Whether node and pod groups are opened for the load balancer.
@@ -206,6 +208,7 @@ fn read(reader: &mut Reader<'_>, service: &ServiceRequest, config: &Config) -> S
         ipv6: reader.parsed_list("aws-load-balancer-ipv6-addresses", "an IPv6 address", |t| {
             t.parse().ok()
         }),
+        ranged: !service.source_ranges.is_empty() || !ranges.is_empty(),
         source_ranges: sources(&service.source_ranges, ranges, address_type),
         groups,
         backend_rules,

@@ -4,6 +4,7 @@ mod choose;
 mod health;
 mod ports;
 mod security;
+mod warn;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -82,13 +83,20 @@ pub struct Built {
 
 /// Translates a request.
 pub fn build(config: &Config, inventory: &Inventory, request: &LoadBalancerRequest) -> Built {
-    let parsed: Vec<Parsed> = request.services.iter().map(|s| parse(s, config)).collect();
+    let mut parsed: Vec<Parsed> = request.services.iter().map(|s| parse(s, config)).collect();
     let error = parsed.iter().flat_map(|p| &p.errors).next().cloned();
     let wanted = match (error, parsed.first()) {
         (Some(error), _) => Err(error),
         (None, None) => Err(Reason::new("NoService", "the request names no Service")),
         (None, Some(first)) => whole(config, inventory, request, &first.settings, &parsed),
     };
+    if let Ok(wanted) = &wanted {
+        for (index, (parsed, service)) in parsed.iter_mut().zip(&request.services).enumerate() {
+            let settings = &parsed.settings;
+            let warnings = warn::warnings(config, wanted, index, service, settings);
+            parsed.warnings.extend(warnings);
+        }
+    }
     Built { parsed, wanted }
 }
 

@@ -13,7 +13,7 @@ use crate::client::failure::Failure;
 use crate::model::{
     AddressType, GroupSpec, Listener, ListenerSpec, LoadBalancer, Ref, Tags, TargetGroup,
 };
-use crate::tags;
+use crate::{names, tags};
 
 impl Elbv2 {
     pub(super) async fn create_target_group(
@@ -56,11 +56,12 @@ impl Elbv2 {
             Err(error) if error.is("DuplicateTargetGroupName") => {
                 let names = BTreeSet::from([spec.name.clone()]);
                 let found = self.target_groups_named(caller, &names).await?;
+                let ghost = found.is_empty();
                 let found = found
                     .into_iter()
                     .find(|group| same_owner(&group.spec.tags, &spec.tags));
                 let Some(found) = found else {
-                    return Err(error.into_provider_error(operation));
+                    return Err(taken(error.into_provider_error(operation), ghost));
                 };
                 // It was made by a call whose answer was lost; its targets and attributes are to be read.
                 return Ok(Answer::TargetGroup(found));
@@ -115,15 +116,29 @@ impl Elbv2 {
             Err(error) if error.is("DuplicateLoadBalancerName") => {
                 let names = BTreeSet::from([name.clone()]);
                 let found = self.load_balancers_named(caller, &names).await?;
+                let ghost = found.is_empty();
                 let found = found.into_iter().find(|lb| same_owner(&lb.tags, tags));
                 let Some(found) = found else {
-                    return Err(error.into_provider_error(operation));
+                    return Err(taken(error.into_provider_error(operation), ghost));
                 };
                 return Ok(Answer::LoadBalancer(found));
             }
             Err(error) => return Err(error.into_provider_error(operation)),
         };
         let mut found: LoadBalancer = found.ok_or_else(|| unreadable(operation))?;
+        if !name.starts_with(names::PREFIX) {
+            // AWS answers with what exists if it has the same settings; a name that a user chose may be anybody's.
+            let names = BTreeSet::from([name.clone()]);
+            let named = self.load_balancers_named(caller, &names).await?;
+            let theirs = named.iter().any(|lb| !same_owner(&lb.tags, tags));
+            if theirs {
+                // The next pass looks again: then it is known whose it is.
+                let message =
+                    "a load balancer of this name exists and does not carry this cluster's tags";
+                let error = ProviderError::new(ErrorKind::Retryable, operation.name, name, message);
+                return Err(error.with_code("NameTaken"));
+            }
+        }
         found.tags.clone_from(tags);
         // AWS may not echo what was given.
         found.mappings.clone_from(mappings);
@@ -176,6 +191,14 @@ fn same_owner(found: &Tags, wanted: &Tags) -> bool {
     [tags::CLUSTER, tags::CLUSTER_UID, tags::LOAD_BALANCER]
         .iter()
         .all(|key| wanted.get(*key).is_some() && found.get(*key) == wanted.get(*key))
+}
+
+/// The error for a name that somebody has. One that nobody has any more was just given up, and is free soon.
+fn taken(mut error: ProviderError, ghost: bool) -> ProviderError {
+    if ghost {
+        error.kind = ErrorKind::Retryable;
+    }
+    error
 }
 
 fn unreadable(operation: Operation<'_>) -> ProviderError {

@@ -8,11 +8,10 @@ use crate::call::{Answer, Query};
 use crate::client::caller::{Caller, Operation, found};
 use crate::client::failure::Failure;
 use crate::model::{Attributes, Listener, LoadBalancer, Ref, Tags, TargetGroup, Wire};
+use crate::names;
 
 /// How many resources one DescribeTags takes.
 const TAGGED: usize = 20;
-/// All names of Herald's own target groups begin so; no other group's tags have to be read.
-const OWN: &str = "hld-";
 
 type Result<T> = std::result::Result<T, ProviderError>;
 
@@ -91,7 +90,8 @@ impl Elbv2 {
         let found = found.unwrap_or_default();
         let all = found.iter().filter_map(convert::target_group);
         let own = all
-            .filter(|group| group.spec.name.starts_with(OWN))
+            // No other group's tags have to be read.
+            .filter(|group| group.spec.name.starts_with(names::PREFIX))
             .collect();
         self.with_tags(caller, own).await
     }

@@ -56,6 +56,7 @@ async fn connect_once(args: Arc<AwsArgs>, kube: Client) -> Result<Connected<Aws>
         vpc: trimmed(&args.aws_vpc_id),
         endpoint: trimmed(&args.aws_endpoint),
         ca_bundle: args.aws_ca_bundle.clone(),
+        limits: args.limits(),
         ..Options::default()
     };
     let client = AwsClient::connect(options).await.map_err(unconnected)?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use clap::{ArgAction, Args};
 use herald_provider_aws::Config;
+use herald_provider_aws::client::{Limits, Rate};
 use herald_provider_aws::model::{Scheme, TargetType};
 
 /// Network Load Balancers on AWS (docs/aws.md).
@@ -115,6 +116,19 @@ pub struct AwsArgs {
     #[arg(long, env = "HERALD_AWS_AUDIT_INTERVAL", default_value = "30s", value_parser = duration)]
     pub aws_audit_interval: Duration,
 
+    /// Calls that read: a second, and at once after a pause. AWS gives all of an account and region 10/40; an account that was
+    /// given more, or whose other users need less, can be used faster.
+    #[arg(long, env = "HERALD_AWS_READ_RATE", default_value = "10/40", value_parser = rate)]
+    pub aws_read_rate: Rate,
+
+    /// The same for calls that change something.
+    #[arg(long, env = "HERALD_AWS_CHANGE_RATE", default_value = "3/20", value_parser = rate)]
+    pub aws_change_rate: Rate,
+
+    /// The same for calls that register and deregister targets.
+    #[arg(long, env = "HERALD_AWS_TARGET_RATE", default_value = "4/20", value_parser = rate)]
+    pub aws_target_rate: Rate,
+
     /// Load balancers that are worked on at once.
     #[arg(long, env = "HERALD_AWS_PARALLEL", default_value_t = 16, value_parser = parallel)]
     pub aws_parallel: usize,
@@ -184,6 +198,15 @@ impl AwsArgs {
         })
     }
 
+    /// How fast calls may go.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            read: self.aws_read_rate,
+            change: self.aws_change_rate,
+            targets: self.aws_target_rate,
+        }
+    }
+
     /// The tags by which node groups are found; empty when they are not.
     pub(crate) fn node_group_tags(&self) -> Result<BTreeMap<String, String>> {
         pairs(
@@ -240,6 +263,18 @@ fn parallel(text: &str) -> Result<usize, String> {
     number
         .filter(|number| (1..=256).contains(number))
         .ok_or_else(|| "give a number from 1 to 256".into())
+}
+
+/// Calls a second and at once.
+fn rate(text: &str) -> Result<Rate, String> {
+    let parse = |(second, burst): (&str, &str)| {
+        let per_second: f64 = second.trim().parse().ok()?;
+        let burst: u32 = burst.trim().parse().ok()?;
+        let sound = (0.1..=1000.0).contains(&per_second) && burst > 0;
+        sound.then_some(Rate { per_second, burst })
+    };
+    let rate = text.split_once('/').and_then(parse);
+    rate.ok_or_else(|| "give calls a second (0.1 to 1000) and at once, such as 10/40".into())
 }
 
 /// A whole number with a unit: s, m or h.

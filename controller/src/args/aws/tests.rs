@@ -86,6 +86,7 @@ fn defaults_are_the_providers_own() {
     let args = parse(&["--aws-cluster-name=prod"]).unwrap();
     let expected = Config::new("prod", "uid", "vpc-1");
     assert_eq!(args.config("uid", "vpc-1").unwrap(), expected);
+    assert_eq!(args.limits(), Limits::default());
 }
 
 #[test]
@@ -112,6 +113,9 @@ fn an_error_names_the_flag_and_the_remedy() {
             ["--aws-replacement-grace", "5m"],
         ),
         (&["--aws-audit-interval=0s"], ["--aws-audit-interval", "1s"]),
+        (&["--aws-read-rate=10"], ["--aws-read-rate", "10/40"]),
+        (&["--aws-change-rate=0/1"], ["--aws-change-rate", "at once"]),
+        (&["--aws-target-rate=1/0"], ["--aws-target-rate", "at once"]),
         (&["--aws-parallel=0"], ["--aws-parallel", "from 1 to 256"]),
         (&["--aws-tags=team"], ["--aws-tags", "key=value"]),
         (&["--aws-tags=a=1,a=2"], ["--aws-tags", "twice"]),

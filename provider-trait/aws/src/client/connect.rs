@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -103,14 +104,14 @@ impl AwsClient {
             let connector = connector.clone();
             http_client_fn(move |_, _| connector.clone())
         };
-        let config = config(&options, http).await;
+        let config = config(&options, http.clone()).await;
         let region = config.region().ok_or(ConnectError::NoRegion)?.to_string();
         let credentials = config
             .credentials_provider()
             .ok_or(ConnectError::NoCredentials)?;
         let vpc = match options.vpc {
             Some(vpc) => vpc,
-            None => own_vpc().await?,
+            None => own_vpc(http).await?,
         };
         let endpoint = options
             .endpoint
@@ -175,8 +176,12 @@ fn connector(options: &Options) -> Result<SharedHttpConnector, ConnectError> {
 }
 
 /// The VPC of the instance this runs on, from its metadata.
-async fn own_vpc() -> Result<String, ConnectError> {
-    let imds = aws_config::imds::Client::builder().build();
+async fn own_vpc(http: SharedHttpClient) -> Result<String, ConnectError> {
+    // Without a client of ours it has none, and panics.
+    let config = ProviderConfig::default().with_http_client(http);
+    let imds = aws_config::imds::Client::builder()
+        .configure(&config)
+        .build();
     let get = async |path: String| -> Result<String, ConnectError> {
         let answer = imds.get(path).await;
         let text = answer.map_err(|error| ConnectError::NoVpc(error.to_string()))?;

@@ -34,7 +34,7 @@ impl Failure {
             } else {
                 code.to_owned()
             },
-            message: remedy(kind, message),
+            message: remedy(kind, code, message),
             transient: server || TRANSIENT.contains(&code),
         }
     }
@@ -85,13 +85,14 @@ const TRANSIENT: [&str; 6] = [
     "RequestTimeout",
     "RequestTimeoutException",
 ];
-const BUSY: [&str; 4] = [
+const BUSY: [&str; 5] = [
+    "PriorRequestNotComplete",
     "ResourceInUse",
     "DependencyViolation",
     "InvalidGroup.InUse",
     "Conflict",
 ];
-const PERMISSION: [&str; 12] = [
+const PERMISSION: [&str; 13] = [
     "AccessDenied",
     "AccessDeniedException",
     "UnauthorizedOperation",
@@ -99,6 +100,7 @@ const PERMISSION: [&str; 12] = [
     "InvalidClientTokenId",
     "ExpiredToken",
     "ExpiredTokenException",
+    "RequestExpired",
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
     "MissingAuthenticationToken",
@@ -126,13 +128,21 @@ fn kind(code: &str) -> ErrorKind {
     }
 }
 
-fn remedy(kind: ErrorKind, message: &str) -> String {
-    match kind {
-        ErrorKind::Permission => {
-            format!("{message} (grant the action in the controller's IAM policy)")
+fn remedy(kind: ErrorKind, code: &str, message: &str) -> String {
+    let remedy = match code {
+        _ if kind != ErrorKind::Permission => return message.to_owned(),
+        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
+            "the credentials are out of date: check the role of the controller's ServiceAccount, and the node's clock"
         }
-        _ => message.to_owned(),
-    }
+        "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "SignatureDoesNotMatch"
+        | "AuthFailure"
+        | "MissingAuthenticationToken"
+        | "IncompleteSignature" => "check the controller's credentials, and the node's clock",
+        _ => "grant the action in the controller's IAM policy",
+    };
+    format!("{message} ({remedy})")
 }
 
 impl<E> From<SdkError<E>> for Failure

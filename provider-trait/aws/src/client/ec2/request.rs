@@ -11,6 +11,7 @@ use aws_sigv4::sign::v4;
 use aws_smithy_runtime_api::client::http::{HttpConnector, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::error::display::DisplayErrorContext;
 use tokio::sync::Mutex;
 
 use super::answer;
@@ -194,7 +195,10 @@ impl Connection {
             .credentials
             .provide_credentials()
             .await
-            .map_err(|error| Failure::no_credentials(format!("no credentials: {error}")))?;
+            .map_err(|error| {
+                let reason = DisplayErrorContext(&error);
+                Failure::no_credentials(format!("no credentials: {reason}"))
+            })?;
         // Without an expiry they may still change under us (a mounted file): asked for again each time.
         *cached = credentials.expiry().is_some().then(|| credentials.clone());
         Ok(credentials)
@@ -206,6 +210,8 @@ fn endpoint_of(region: &str) -> String {
     let suffix = match region {
         r if r.starts_with("cn-") => "amazonaws.com.cn",
         r if r.starts_with("us-isob-") => "sc2s.sgov.gov",
+        r if r.starts_with("us-isof-") => "csp.hci.ic.gov",
+        r if r.starts_with("eu-isoe-") => "cloud.adc-e.uk",
         r if r.starts_with("us-iso-") => "c2s.ic.gov",
         r if r.starts_with("eusc-") => "amazonaws.eu",
         _ => "amazonaws.com",

@@ -75,6 +75,29 @@ fn found_subnets_grow_with_the_vpc_and_never_shrink() {
 }
 
 #[test]
+fn a_subnet_that_comes_later_ends_a_refusal_at_the_next_audit() {
+    let cluster = cluster();
+    let mut request = web();
+    annotate(&mut request, "aws-load-balancer-subnets", "subnet-9");
+    let session = block_on(Session::start(&cluster));
+    let outcome = |request: &_| {
+        block_on(session.ensure(request)).report.services[0]
+            .outcome
+            .clone()
+    };
+    assert_eq!(code(&outcome(&request)), "InvalidSubnet");
+    cluster.aws.world().subnets.push(subnet(9, "c"));
+    assert_eq!(
+        code(&outcome(&request)),
+        "InvalidSubnet",
+        "not looked at yet"
+    );
+    session.doubt(&request.id);
+    assert_eq!(code(&outcome(&request)), "Provisioning");
+    block_on(session.settle(&mut request));
+}
+
+#[test]
 fn taking_a_named_subnet_away_takes_a_replacement() {
     let cluster = cluster();
     let mut request = web();
@@ -302,6 +325,6 @@ fn a_replacement_waits_for_no_health_that_the_old_one_does_not_have() {
     let mut request = cluster.replaced(&request);
     settle(&cluster, &mut request);
     only(&cluster, |nlb, _| {
-        assert_eq!(nlb.spec.scheme.as_str(), "internet-facing")
+        assert_eq!(nlb.spec.scheme.as_str(), "internet-facing");
     });
 }

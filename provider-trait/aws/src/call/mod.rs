@@ -25,6 +25,8 @@ pub enum Query {
         /// Names of security groups.
         security_groups: BTreeSet<String>,
     },
+    /// The VPC with its subnets and security groups: where a load balancer that could not be made may find its place.
+    Network(LoadBalancerId),
     /// The states of load balancers, by ARN.
     States {
         /// The load balancer all this is read for.
@@ -184,6 +186,15 @@ pub enum Answer {
         target_groups: Vec<TargetGroup>,
         /// Security groups.
         security_groups: Vec<SecurityGroup>,
+    },
+    /// What a [`Query::Network`] asks for.
+    Network {
+        /// The security groups of the VPC.
+        security_groups: Vec<SecurityGroup>,
+        /// Its subnets.
+        subnets: Vec<Subnet>,
+        /// The VPC.
+        vpc: Vpc,
     },
     /// The load balancers of a [`Query::States`] that exist, without tags.
     States(Vec<LoadBalancer>),

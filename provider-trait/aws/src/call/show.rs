@@ -7,6 +7,7 @@ impl fmt::Display for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Names { id, .. } => write!(f, "look up what exists for {id}"),
+            Self::Network(id) => write!(f, "read the VPC for {id}"),
             Self::States { id, .. } => write!(f, "read the state of {id}"),
             Self::Listeners(lb) => write!(f, "read the listeners of {lb}"),
             Self::ListenerAttributes {

@@ -77,6 +77,11 @@ impl Api for AwsClient {
                     .security_groups(caller, &self.vpc, Some(security_groups))
                     .await?,
             }),
+            Query::Network(_) => Ok(Answer::Network {
+                security_groups: self.ec2.security_groups(caller, &self.vpc, None).await?,
+                subnets: self.ec2.subnets(caller, &self.vpc).await?,
+                vpc: self.ec2.vpc(caller, &self.vpc).await?,
+            }),
             other => self.elbv2.ask(caller, other).await,
         }
     }

@@ -8,7 +8,7 @@ use super::{Inventory, Own, Unsure};
 use crate::call::{Answer, Call, Change, Query};
 use crate::config::Config;
 use crate::model::{Health, LoadBalancer, SecurityGroup};
-use crate::names;
+use crate::{names, tags};
 
 impl Inventory {
     /// Enters what a call showed.
@@ -43,7 +43,8 @@ impl Inventory {
     /// An entry without anything in it, and nothing left to look for, is gone.
     fn tidy(&mut self, id: &LoadBalancerId) {
         let gone = |own: &Own| {
-            own.is_empty() && own.suspects.is_empty() && own.doubt != Unsure::Everything
+            let doubtful = matches!(own.doubt, Unsure::Things | Unsure::Everything);
+            own.is_empty() && own.suspects.is_empty() && !doubtful
         };
         if self.own.get(id).is_some_and(gone) {
             self.own.remove(id);
@@ -73,6 +74,22 @@ impl Inventory {
                     self.enter_security_group(config, found);
                 }
                 self.with(id, |own| own.looks = looks);
+            }
+            (
+                Query::Network(_),
+                Answer::Network {
+                    security_groups,
+                    subnets,
+                    vpc,
+                },
+            ) => {
+                self.shared.vpc = vpc;
+                self.shared.subnets = subnets;
+                let others = security_groups
+                    .into_iter()
+                    .filter(|group| !tags::is_ours(config, &group.tags));
+                self.shared.others = others.map(|group| (group.id.clone(), group)).collect();
+                self.with(id, |own| own.doubt = Unsure::Things);
             }
             (Query::States { .. }, Answer::States(found)) => {
                 let own = self.own.entry(id.clone()).or_default();

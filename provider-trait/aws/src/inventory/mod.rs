@@ -48,7 +48,9 @@ pub enum Unsure {
     Sure,
     /// States have to be read again.
     States,
-    /// Everything has to be read again.
+    /// Everything that was made has to be read again.
+    Things,
+    /// Everything has to be read again, and if nothing was made yet, what it would be made in.
     Everything,
 }
 

@@ -88,7 +88,8 @@ pub(super) fn doubts(
                 .map(|lb| lb.arn.clone())
                 .collect(),
         },
-        Unsure::Everything => {
+        Unsure::Everything if own.load_balancers.is_empty() => Query::Network(id.clone()),
+        Unsure::Things | Unsure::Everything => {
             let with = |known: BTreeSet<String>| known.union(&own.suspects).cloned().collect();
             let mut security_groups: BTreeSet<String> =
                 with(own.security_groups.keys().cloned().collect());

@@ -93,7 +93,8 @@ pub fn build(config: &Config, inventory: &Inventory, request: &LoadBalancerReque
     if let Ok(wanted) = &wanted {
         for (index, (parsed, service)) in parsed.iter_mut().zip(&request.services).enumerate() {
             let settings = &parsed.settings;
-            let warnings = warn::warnings(config, wanted, index, service, settings);
+            let warnings =
+                warn::warnings(config, &inventory.shared, wanted, index, service, settings);
             parsed.warnings.extend(warnings);
         }
     }

@@ -98,7 +98,7 @@ pub(crate) fn opens(config: &Config) -> bool {
 }
 
 /// The groups of nodes: those named, and those that carry the tags.
-fn node_groups(config: &Config, shared: &Shared) -> BTreeSet<String> {
+pub(super) fn node_groups(config: &Config, shared: &Shared) -> BTreeSet<String> {
     let mut all = config.node_groups.clone();
     let wanted = &config.node_group_tags;
     let carries = |group: &&SecurityGroup| {

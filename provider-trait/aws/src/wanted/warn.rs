@@ -2,14 +2,17 @@
 
 use herald_provider::{PortKey, Reason, ServiceRequest};
 
+use super::security::node_groups;
 use super::{Wanted, opens};
 use crate::annotations::{Groups, HealthPort, PREFIX, Settings};
 use crate::config::Config;
+use crate::inventory::Shared;
 use crate::model::TargetType;
 
 /// The warnings about one Service of a request.
 pub(super) fn warnings(
     config: &Config,
+    shared: &Shared,
     wanted: &Wanted,
     index: usize,
     service: &ServiceRequest,
@@ -59,12 +62,12 @@ pub(super) fn warnings(
         );
         warn("UnusedAnnotation", message);
     }
-    all.extend(closed(config, settings));
+    all.extend(closed(config, shared, settings));
     all
 }
 
 /// What the rules that Herald makes in groups of nodes and pods do not let through.
-fn closed(config: &Config, settings: &Settings) -> Option<Reason> {
+fn closed(config: &Config, shared: &Shared, settings: &Settings) -> Option<Reason> {
     if !opens(config) {
         return None;
     }
@@ -76,14 +79,14 @@ fn closed(config: &Config, settings: &Settings) -> Option<Reason> {
     if !settings.backend_rules {
         return None;
     }
-    let nodes = !config.node_groups.is_empty() || !config.node_group_tags.is_empty();
     let message = match settings.target_type {
         TargetType::Ip if config.pod_groups.is_empty() => {
             "nothing is opened for pods: name their security groups in --aws-pod-security-groups"
                 .to_owned()
         }
-        TargetType::Instance if !nodes => {
-            "nothing is opened for nodes: name their security groups in --aws-node-security-groups"
+        TargetType::Instance if node_groups(config, shared).is_empty() => {
+            "nothing is opened for nodes: no security group is named in --aws-node-security-groups, or carries the \
+             tags in --aws-node-security-group-tags"
                 .to_owned()
         }
         TargetType::Instance => {

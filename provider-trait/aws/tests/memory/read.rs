@@ -84,6 +84,11 @@ pub(super) fn ask(world: &World, query: &Query) -> Answer {
                 .cloned()
                 .collect(),
         },
+        Query::Network(_) => Answer::Network {
+            security_groups: world.security_groups.values().cloned().collect(),
+            subnets: world.subnets.clone(),
+            vpc: world.vpc.clone(),
+        },
         Query::States { arns, .. } => {
             let found = world
                 .load_balancers

@@ -133,6 +133,10 @@ fn what_is_without_effect_is_said() {
         let name = format!("aws-load-balancer-listener-attributes.{listener}");
         assert_eq!(warnings(&[(&name, "a=b")]), ["UnusedAnnotation"]);
     }
+    let path = ("aws-load-balancer-healthcheck-path", "/ready");
+    assert_eq!(warnings(&[path]), ["UnusedAnnotation"]);
+    let http = ("aws-load-balancer-healthcheck-protocol", "http");
+    assert_eq!(warnings(&[path, http]), Vec::<String>::new());
     let port = "aws-load-balancer-healthcheck-port";
     assert_eq!(warnings(&[(port, "9000")]), ["NothingOpened"]);
     assert_eq!(warnings(&[(port, "30001")]), Vec::<String>::new());

@@ -12,6 +12,7 @@ use herald_provider::testing::conformance::{Session, block_on};
 use herald_provider_aws::call::Change;
 use herald_provider_aws::model::{Rule, RuleProtocol, SecurityGroup, Source};
 use memory::harness::{Cluster, annotate, config, port, request};
+use memory::resources;
 use memory::story::{cluster, only, pass, settle, web};
 
 #[test]
@@ -252,4 +253,39 @@ fn given_groups_are_used_as_they_are() {
             BTreeSet::from(["sg-nodes".to_owned()])
         );
     });
+}
+
+#[test]
+fn an_audit_repairs_what_somebody_changed_by_hand() {
+    let cluster = cluster();
+    let mut request = web();
+    settle(&cluster, &mut request);
+    let session = block_on(Session::start(&cluster));
+    block_on(session.ensure(&request));
+    let whole = resources(&cluster.aws.world());
+    {
+        let world = &mut *cluster.aws.world();
+        for group in world.security_groups.values_mut() {
+            group.ingress.clear();
+        }
+        for nlb in world.load_balancers.values_mut() {
+            nlb.listeners.clear();
+            nlb.spec.security_groups.pop_first();
+        }
+        for group in world.groups.values_mut() {
+            group.targets.clear();
+        }
+    }
+    session.doubt(&request.id);
+    block_on(session.ensure(&request));
+    assert_eq!(resources(&cluster.aws.world()), whole);
+    // The target group goes, and with it what forwards there.
+    {
+        let world = &mut *cluster.aws.world();
+        world.load_balancers.clear();
+        world.groups.clear();
+    }
+    session.doubt(&request.id);
+    block_on(session.settle(&mut request));
+    assert_eq!(resources(&cluster.aws.world()), whole);
 }

@@ -87,8 +87,16 @@ fn a_mistake_in_an_annotation_keeps_what_works_and_its_targets_follow() {
     settle(&cluster, &mut request);
     annotate(&mut request, "aws-load-balancer-scheme", "public");
     request.nodes = [node("n1", 1), node("n2", 1), node("n3", 1)].into();
-    let (outcome, log) = pass(&cluster, &request);
-    assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
+    let session = block_on(Session::start(&cluster));
+    cluster.aws.world().log.clear();
+    let done = block_on(session.ensure(&request));
+    let service = &done.report.services[0];
+    assert!(
+        matches!(service.outcome, Outcome::Refused { .. }),
+        "{service:#?}"
+    );
+    assert_eq!(service.ports[0].targets.registered, 3, "they are counted");
+    let log = cluster.aws.world().log.clone();
     assert!(
         matches!(log[..], [Change::RegisterTargets { .. }]),
         "{log:#?}"

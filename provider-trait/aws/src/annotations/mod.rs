@@ -10,7 +10,7 @@ mod value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use herald_core::Labels;
+use herald_core::{Labels, Protocol};
 use herald_provider::{Reason, ServiceRequest};
 use ipnet::IpNet;
 
@@ -213,7 +213,7 @@ fn read(reader: &mut Reader<'_>, service: &ServiceRequest, config: &Config) -> S
         groups,
         backend_rules,
         certificates: strings(&reader.list("aws-load-balancer-ssl-cert")),
-        tls_ports: ports(reader, "aws-load-balancer-ssl-ports", service),
+        tls_ports: ports(reader, "aws-load-balancer-ssl-ports", service, true),
         tls_policy: reader
             .text("aws-load-balancer-ssl-negotiation-policy")
             .unwrap_or(&config.tls_policy)
@@ -272,21 +272,34 @@ fn sources(spec: &[IpNet], annotation: Vec<IpNet>, address_type: AddressType) ->
 }
 
 /// A list of ports, by number or name; `*` and absence are `None`.
-fn ports(reader: &mut Reader<'_>, name: &str, service: &ServiceRequest) -> Option<BTreeSet<u16>> {
+fn ports(
+    reader: &mut Reader<'_>,
+    name: &str,
+    service: &ServiceRequest,
+    tcp: bool,
+) -> Option<BTreeSet<u16>> {
     let text = reader.text(name)?;
     if text == "*" {
         return None;
     }
+    let ports = service
+        .ports
+        .iter()
+        .filter(|p| !tcp || p.key.protocol == Protocol::Tcp);
     let find = |entry: &str| {
-        let port = service
-            .ports
-            .iter()
+        let port = ports
+            .clone()
             .find(|p| (!p.name.is_empty() && p.name == entry) || p.key.port.to_string() == entry);
         port.map(|p| p.key.port)
     };
+    let expected = if tcp {
+        "a TCP port of the Service"
+    } else {
+        "a port of the Service"
+    };
     Some(
         reader
-            .parsed_list(name, "a port of the Service", find)
+            .parsed_list(name, expected, find)
             .into_iter()
             .collect(),
     )
@@ -303,5 +316,5 @@ fn proxy_protocol(reader: &mut Reader<'_>, service: &ServiceRequest) -> ProxyPro
     if reader.text(name).is_none() {
         return ProxyProtocol::Unsaid;
     }
-    ports(reader, name, service).map_or(ProxyProtocol::All, ProxyProtocol::Ports)
+    ports(reader, name, service, false).map_or(ProxyProtocol::All, ProxyProtocol::Ports)
 }

@@ -265,7 +265,7 @@ fn every_mistake_is_named_with_its_annotation() {
                 ("aws-load-balancer-ssl-cert", "arn:1"),
                 ("aws-load-balancer-ssl-ports", "8443"),
             ],
-            "\"8443\" is not a port of the Service",
+            "\"8443\" is not a TCP port of the Service",
         ),
         (
             &[("aws-load-balancer-eip-allocations", "eipalloc-1")],

@@ -85,10 +85,11 @@ impl Inventory {
             ) => {
                 self.shared.vpc = vpc;
                 self.shared.subnets = subnets;
-                let others = security_groups
-                    .into_iter()
-                    .filter(|group| !tags::is_ours(config, &group.tags));
-                self.shared.others = others.map(|group| (group.id.clone(), group)).collect();
+                self.shared.others.clear();
+                let ours = |group: &SecurityGroup| tags::is_ours(config, &group.tags);
+                for found in security_groups.into_iter().filter(|group| !ours(group)) {
+                    self.enter_security_group(config, found);
+                }
                 self.with(id, |own| own.doubt = Unsure::Things);
             }
             (Query::States { .. }, Answer::States(found)) => {

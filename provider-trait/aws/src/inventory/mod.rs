@@ -9,7 +9,7 @@ use herald_provider::{Doubt, LoadBalancerId};
 
 use crate::call::Listing;
 use crate::config::Config;
-use crate::model::{LoadBalancer, Ref, SecurityGroup, State, Subnet, TargetGroup, Vpc};
+use crate::model::{LoadBalancer, Ref, Rule, SecurityGroup, State, Subnet, TargetGroup, Vpc};
 use crate::step::Step;
 use crate::tags;
 
@@ -63,7 +63,7 @@ pub struct Shared {
     pub subnets: Vec<Subnet>,
     /// The cluster's backend security group.
     pub backend: Option<SecurityGroup>,
-    /// All other security groups of the VPC, by id.
+    /// All other security groups of the VPC, by id, with the rules that let other groups in.
     pub others: BTreeMap<String, SecurityGroup>,
     /// Names of load balancers that are not ours.
     pub taken: BTreeSet<String>,
@@ -106,7 +106,7 @@ impl Inventory {
         }
     }
 
-    fn enter_security_group(&mut self, config: &Config, found: SecurityGroup) {
+    fn enter_security_group(&mut self, config: &Config, mut found: SecurityGroup) {
         let role = found.tags.get(tags::ROLE).map(String::as_str);
         match owner(config, &found.tags) {
             Some(id) => {
@@ -117,6 +117,7 @@ impl Inventory {
                 self.shared.backend = Some(found);
             }
             None => {
+                found.ingress.retain(Rule::from_group);
                 self.shared.others.insert(found.id.clone(), found);
             }
         }

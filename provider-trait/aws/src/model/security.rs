@@ -49,6 +49,11 @@ impl Rule {
     pub fn is_v6(&self) -> bool {
         matches!(self.source, Source::Net(IpNet::V6(_)))
     }
+
+    /// Whether it lets in the members of a security group.
+    pub fn from_group(&self) -> bool {
+        matches!(self.source, Source::Group(_))
+    }
 }
 
 impl Source {

@@ -5,8 +5,8 @@ use herald_provider::{
     TargetCount,
 };
 
-use super::{View, endpoints, target_groups};
-use crate::model::{Health, LoadBalancer};
+use super::{View, endpoints, reads, target_groups};
+use crate::model::{Health, LoadBalancer, TargetGroup};
 use crate::targets;
 use crate::wanted::{Wanted, WantedPort};
 
@@ -53,7 +53,7 @@ fn refused(
     let ports = service.ports.iter().map(|port| PortReport {
         port: port.key,
         outcome: outcome.clone(),
-        targets: TargetCount::default(),
+        targets: still_served(view, service, port.key),
     });
     ServiceReport {
         service: service.key.clone(),
@@ -127,14 +127,15 @@ fn port_report(view: &View<'_>, wanted: &Wanted, index: usize, key: PortKey) -> 
         return PortReport {
             port: key,
             outcome,
-            targets: TargetCount::default(),
+            targets: still_served(view, &view.request.services[index], key),
         };
     }
     let port = wanted
         .ports
         .iter()
         .find(|p| p.service == index && p.keys.contains(&key));
-    let targets = port.map(|port| count(view, port)).unwrap_or_default();
+    let group = port.and_then(|port| view.own.target_groups.get(&port.group.name));
+    let targets = group.map(count).unwrap_or_default();
     let outcome = match port {
         Some(port) if listening(view, wanted, port) => served(view, port),
         _ => Outcome::Pending {
@@ -184,17 +185,22 @@ fn awaited(view: &View<'_>, wanted: &Wanted) -> Reason {
     }
 }
 
-fn count(view: &View<'_>, port: &WantedPort) -> TargetCount {
-    let group = view.own.target_groups.get(&port.group.name);
-    let targets = group.and_then(|group| group.targets.as_ref());
-    let meant = || {
-        targets
-            .iter()
-            .flat_map(|t| t.values())
-            .filter(|h| **h != Health::Draining)
-    };
+/// The targets of a port that is refused, if it is listened on from before.
+fn still_served(view: &View<'_>, service: &ServiceRequest, key: PortKey) -> TargetCount {
+    let groups = view.own.target_groups.values();
+    let mut own = groups.filter(|group| {
+        let purpose = target_groups::purpose(view, group);
+        purpose.is_some_and(|(owner, port, _)| owner.key == service.key && port.key == key)
+            && reads::attached(view.own, &group.spec.name)
+    });
+    own.next().map(count).unwrap_or_default()
+}
+
+fn count(group: &TargetGroup) -> TargetCount {
+    let targets = group.targets.iter().flat_map(|targets| targets.values());
+    let meant = targets.filter(|health| **health != Health::Draining);
     TargetCount {
-        registered: meant().count(),
-        healthy: meant().filter(|h| **h == Health::Healthy).count(),
+        registered: meant.clone().count(),
+        healthy: meant.filter(|health| **health == Health::Healthy).count(),
     }
 }

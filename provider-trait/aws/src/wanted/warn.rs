@@ -3,11 +3,11 @@
 use herald_provider::{PortKey, Reason, ServiceRequest};
 
 use super::security::node_groups;
-use super::{Wanted, opens};
+use super::{Wanted, WantedPort, opens};
 use crate::annotations::{Groups, HealthPort, PREFIX, Settings};
 use crate::config::Config;
 use crate::inventory::Shared;
-use crate::model::TargetType;
+use crate::model::{Probe, TargetType};
 
 /// The warnings about one Service of a request.
 pub(super) fn warnings(
@@ -42,7 +42,7 @@ pub(super) fn warnings(
         }
     }
     for (protocol, port) in settings.listener_attributes.keys() {
-        let same = |p: &&super::WantedPort| p.service == index && p.listener.port == *port;
+        let same = |p: &&WantedPort| p.service == index && p.listener.port == *port;
         let found = wanted.ports.iter().find(same);
         let refused = |key: &PortKey| key.port == *port;
         let is = match found {
@@ -59,6 +59,16 @@ pub(super) fn warnings(
         };
         let message = format!(
             "annotation {PREFIX}aws-load-balancer-listener-attributes.{protocol}-{port}: {is}"
+        );
+        warn("UnusedAnnotation", message);
+    }
+    let asks_http = settings.health.path.is_some() || settings.health.codes.is_some();
+    let mut own = wanted.ports.iter().filter(|port| port.service == index);
+    let tcp = |port: &WantedPort| port.group.health_check.protocol == Probe::Tcp;
+    if asks_http && own.all(tcp) {
+        let message = format!(
+            "path and success codes of the health check are without effect over TCP: set \
+             {PREFIX}aws-load-balancer-healthcheck-protocol to http or https"
         );
         warn("UnusedAnnotation", message);
     }

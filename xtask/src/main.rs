@@ -41,6 +41,9 @@ enum Verb {
     },
     /// Bring a cluster up, show Herald at work on it, and take it down
     Demo {
+        /// What to show
+        #[arg(value_enum, default_value = "pool")]
+        story: demo::Story,
         /// Leave the cluster up and say what to try
         #[arg(long)]
         keep: bool,
@@ -85,7 +88,7 @@ fn run(verb: Verb) -> Result<()> {
             }
             Ok(())
         }
-        Verb::Demo { keep } => demo::run(keep),
+        Verb::Demo { story, keep } => demo::run(story, keep),
         Verb::Test { filter, list } => test::run(&filter, list),
         Verb::Crds { check: true } => step::step("crds --check", crds::check),
         Verb::Crds { check: false } => step::step("crds", crds::write),

@@ -1,6 +1,6 @@
 //! What the demo looks at: answers of the echo server, ARP, Speaker objects.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use serde_json::Value;
 
 /// How often the client asks by ARP who has an address.
 const PROBES: usize = 3;
+/// Requests that show how they spread over pods.
+const REQUESTS: usize = 30;
 
 /// An answer of the echo server.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,6 +35,23 @@ pub(super) fn answer(cluster: &Cluster, from: Place, url: &str) -> Result<Answer
         ],
     )?;
     parse_answer(&text)
+}
+
+/// Thirty requests: every one must be answered, and every one of three pods must have its share.
+pub(super) fn spread(cluster: &Cluster, from: Place, url: &str) -> Result<()> {
+    let mut tally: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for _ in 0..REQUESTS {
+        let answer = answer(cluster, from, url)?;
+        *tally.entry((answer.pod, answer.node)).or_default() += 1;
+    }
+    for ((pod, node), count) in &tally {
+        println!(
+            "    {count:>3} from {pod} on {node}  {}",
+            "#".repeat(*count)
+        );
+    }
+    ensure!(tally.len() == 3, "{} of 3 pods answered", tally.len());
+    Ok(())
 }
 
 fn parse_answer(text: &str) -> Result<Answer> {

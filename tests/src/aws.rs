@@ -57,6 +57,8 @@ pub struct Options {
     pub check_speed: f64,
     /// Delays and the like, from the start on; [`Control::settings`] changes them later.
     pub settings: Settings,
+    /// More of the controller's environment, for example `HERALD_AWS_AUDIT_INTERVAL`, where Herald is installed.
+    pub controller: BTreeMap<String, String>,
 }
 
 impl Default for Options {
@@ -71,6 +73,7 @@ impl Default for Options {
                 health: Some("initial"),
                 ..Settings::default()
             },
+            controller: BTreeMap::new(),
         }
     }
 }
@@ -111,9 +114,28 @@ pub struct Site {
     /// Instance and zone of each node, in their order.
     instances: Vec<(String, String)>,
     certificate_arn: String,
+    controller: BTreeMap<String, String>,
 }
 
 impl Site {
+    /// What Herald's controller needs to know (ConfigMap `herald-aws`).
+    pub(crate) fn controller_environment(&self, cluster: &str) -> BTreeMap<String, String> {
+        let own = [
+            ("HERALD_AWS_CLUSTER_NAME", cluster),
+            ("HERALD_AWS_REGION", &self.region),
+            ("HERALD_AWS_VPC_ID", &self.vpc),
+            ("HERALD_AWS_ENDPOINT", &self.endpoint),
+            ("HERALD_AWS_NODE_SECURITY_GROUPS", &self.node_group),
+            // Pods share their nodes' interfaces.
+            ("HERALD_AWS_POD_SECURITY_GROUPS", &self.node_group),
+            ("AWS_REGION", &self.region),
+            // There is no metadata service: do not wait for it.
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ];
+        let own = own.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        own.into_iter().chain(self.controller.clone()).collect()
+    }
+
     /// `spec.providerID`, zone and region of a node, counted from 1.
     pub(crate) fn node(&self, number: usize) -> Option<(String, &str, &str)> {
         let (instance, zone) = self.instances.get(number.checked_sub(1)?)?;
@@ -132,7 +154,7 @@ pub struct Aws {
 /// What the load balancer says of itself.
 #[derive(Deserialize)]
 struct Carried {
-    changes: u64,
+    passes: u64,
     hostnames: BTreeMap<String, Vec<IpAddr>>,
 }
 
@@ -216,21 +238,18 @@ impl Aws {
         Ok(carried.hostnames.remove(hostname).unwrap_or_default())
     }
 
-    /// Waits until the load balancer forwards as all changes up to now want it. Health takes its own time.
+    /// Waits until the load balancer forwards as everything that the API says now has it.
     ///
     /// # Errors
     /// If that does not happen in time.
     pub fn settled(&self) -> Result<()> {
-        let wanted = self.control.changes()?;
         let log = programs::log(&self.cluster);
-        wait_for(
-            &format!(
-                "forwarding of change {wanted} (log {log})",
-                log = log.display()
-            ),
-            PATIENCE,
-            || Ok((self.carried()?.changes >= wanted).then_some(())),
-        )
+        let what = format!("pass of the load balancer (log {})", log.display());
+        // The next one to end may have begun already.
+        let wanted = self.carried()?.passes + 2;
+        wait_for(&what, PATIENCE, || {
+            Ok((self.carried()?.passes >= wanted).then_some(()))
+        })
     }
 
     /// Waits until so many targets of a group are in this state.

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use serde_json::json;
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, PATIENCE};
 use crate::control_plane::api_server;
@@ -13,28 +13,35 @@ use crate::state::ServiceProxy;
 pub const NAMESPACE: &str = "herald-system";
 
 impl Cluster {
-    /// Applies `deploy/overlays/<mode>` and waits until controller and speakers are rolled out. Their images must
-    /// have been imported.
+    /// Applies `deploy/overlays/<mode>` (`aws` where the cluster has AWS beside it) and waits until controller and
+    /// speakers are rolled out. Their images must have been imported.
     pub fn install_herald(&self) -> Result<()> {
         let deploy = deploy();
+        let namespace = deploy.join("base/namespace.yaml");
+        let namespace = namespace
+            .to_str()
+            .context("the checkout's path is not UTF-8")?;
+        self.kubectl(&["apply", "-f", namespace])?;
         if self.state.service_proxy == ServiceProxy::All {
             // Nothing carries the API server's cluster IP before the first speaker runs: tell them its address.
-            let namespace = deploy.join("base/namespace.yaml");
-            let namespace = namespace
-                .to_str()
-                .context("the checkout's path is not UTF-8")?;
-            self.kubectl(&["apply", "-f", namespace])?;
-            let config = json!({
-                "apiVersion": "v1",
-                "kind": "ConfigMap",
-                "metadata": {"name": "herald-config", "namespace": NAMESPACE},
-                "data": {"apiserver": api_server()},
-            });
-            self.kubectl_apply(&config.to_string())?;
+            let data = json!({"apiserver": api_server()});
+            self.kubectl_apply(&object("ConfigMap", "herald-config", "data", &data))?;
         }
-        let overlay = deploy
-            .join("overlays")
-            .join(self.state.service_proxy.name());
+        let mut overlay = self.state.service_proxy.name();
+        if let Some(site) = &self.state.aws {
+            if self.state.service_proxy != ServiceProxy::External {
+                bail!(
+                    "the overlay for AWS is for clusters with kube-proxy: choose service proxy external"
+                );
+            }
+            overlay = "aws";
+            let data = json!(site.controller_environment(self.name()));
+            self.kubectl_apply(&object("ConfigMap", "herald-aws", "data", &data))?;
+            let keys = json!({"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"});
+            let secret = object("Secret", "herald-aws-credentials", "stringData", &keys);
+            self.kubectl_apply(&secret)?;
+        }
+        let overlay = deploy.join("overlays").join(overlay);
         self.kubectl(&[
             "apply",
             "-k",
@@ -48,6 +55,11 @@ impl Cluster {
         self.wait_for_rollout(NAMESPACE, "daemonset/herald-speaker", PATIENCE)?;
         self.wait_for_rollout(NAMESPACE, "deployment/herald-controller", PATIENCE)
     }
+}
+
+fn object(kind: &str, name: &str, field: &str, data: &Value) -> String {
+    let metadata = json!({"name": name, "namespace": NAMESPACE});
+    json!({"apiVersion": "v1", "kind": kind, "metadata": metadata, field: data}).to_string()
 }
 
 fn deploy() -> PathBuf {

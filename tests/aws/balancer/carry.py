@@ -74,6 +74,7 @@ class Carrier:
         self.listeners: list[Listener] = []
         self.rules, self.held = "", set()
         self.seen, self.read_at = -1, 0.0
+        self.passes, self.names = 0, {}
 
     def prepare(self) -> None:
         """What a connection with the client's address needs to be found again on its way back."""
@@ -96,10 +97,10 @@ class Carrier:
         self.proxy.apply(listeners)
         self.cut(listeners)
         self.release()
-        if changes != self.seen or listeners != self.listeners:
-            self.tell(changes)
         # Last: a pass that failed is done again, with the same differences.
         self.listeners, self.seen = listeners, changes
+        self.passes += 1
+        self.tell()
 
     def read(self) -> None:
         self.balancers = self.reader.balancers()
@@ -161,14 +162,16 @@ class Carrier:
                     for target in ended(before, left):
                         cut_target(address, before.port, target)
 
-    def tell(self, changes: int) -> None:
-        """Says what names mean, and up to which change everything is done."""
+    def tell(self) -> None:
+        """Says what names mean, and how many passes are done: what was so before a pass began is forwarded after it."""
         names = {one.name: self.addresses[one.arn] for one in self.balancers if one.active}
-        lines = [f"{address} {name}" for name, all_of_it in names.items() for address in all_of_it]
-        write_in_place(self.given.hosts, "".join(f"{line}\n" for line in ["127.0.0.1 localhost", *lines]))
+        if names != self.names:
+            lines = [f"{address} {name}" for name, all_of_it in names.items() for address in all_of_it]
+            write_in_place(self.given.hosts, "".join(f"{line}\n" for line in ["127.0.0.1 localhost", *lines]))
+            self.names = names
         told = Path(f"{self.given.folder}/carried.json")
         new = told.with_suffix(".new")
-        new.write_text(json.dumps({"changes": changes, "hostnames": names}))
+        new.write_text(json.dumps({"passes": self.passes, "hostnames": names}))
         os.replace(new, told)
 
 

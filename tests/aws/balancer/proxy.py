@@ -57,12 +57,15 @@ class Backend:
         lines += [f"    bind {bound(address, self.listener.port)}{tls}" for address in self.addresses]
         lines += [f"    timeout client {self.listener.idle}s", f"    default_backend {self.name}"]
         lines += [f"backend {self.name}", f"    timeout server {self.listener.idle}s"]
-        lines += ["    balance source", "    hash-type consistent"] if group.sticks else ["    balance random"]
+        # Hashes and `random` forget some of the servers that were added by the runtime API.
+        lines.append("    balance roundrobin")
+        if group.sticks:
+            lines += ["    stick-table type ipv6 size 64k expire 1h", "    stick on src"]
         if group.keeps_client and group.version == version(self.addresses[0]):
-            lines.append(f"    source {'::' if group.version == 6 else '0.0.0.0'} usesrc clientip")
+            lines.append(f"    source {bound('::' if group.version == 6 else '0.0.0.0', 0)} usesrc clientip")
         else:
             own = [one for one in self.listener.addresses if version(one) == group.version]
-            lines += [f"    source {own[0]}"] if own else []
+            lines += [f"    source {bound(own[0], 0)}"] if own else []
         # Part of the text, so that a change of it is a reload.
         lines.append(f"    # targets:{self.options}")
         return "".join(f"{line}\n" for line in lines)
@@ -105,7 +108,7 @@ class Proxy:
         self.process: subprocess.Popen | None = None
         self.text, self.number = "", 0
         self.servers: dict[tuple[str, str], str] = {}
-        """(backend, server) to its state: `ready`, `drain` or `maint`."""
+        """(backend, server) to its state: `ready`, or `maint`, which leaves it the connections it has."""
 
     def apply(self, listeners: list[Listener]) -> None:
         wanted = backends(listeners)
@@ -123,7 +126,7 @@ class Proxy:
         self.number += 1
         path = f"{self.folder}/haproxy.cfg"
         Path(f"{path}.new").write_text(text.replace("global\n", f"global\n    description load-{self.number}\n", 1))
-        checked = subprocess.run(["haproxy", "-c", "-q", "-f", f"{path}.new"], capture_output=True, text=True)
+        checked = subprocess.run(["haproxy", "-c", "-f", f"{path}.new"], capture_output=True, text=True)
         if checked.returncode != 0:
             raise RuntimeError(f"HAProxy refuses its configuration: {checked.stderr.strip()}")
         os.replace(f"{path}.new", path)
@@ -165,12 +168,9 @@ class Proxy:
         """No new connections; gone as soon as it has none."""
         server = f"{backend}/{name}"
         if self.servers[backend, name] == "ready":
-            self._must(f"set server {server} state drain")
-            self.servers[backend, name] = "drain"
+            self._must(f"set server {server} state maint")
+            self.servers[backend, name] = "maint"
         if not registered:
-            if self.servers[backend, name] == "drain":
-                self._must(f"set server {server} state maint")
-                self.servers[backend, name] = "maint"
             if "Server deleted" in self._ask(f"del server {server}"):
                 del self.servers[backend, name]
 

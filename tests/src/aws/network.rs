@@ -61,6 +61,7 @@ pub(crate) fn make(state: &State, options: &Options) -> Result<Site> {
         subnets,
         instances,
         certificate_arn: made.certificate(state)?,
+        controller: options.controller.clone(),
         region: options.region.clone(),
         vpc,
     })

@@ -11,7 +11,7 @@ use herald_provider::Outcome;
 use herald_provider::testing::conformance::{Harness, Session, block_on};
 use herald_provider_aws::annotations::ACCEPT_DOWNTIME;
 use herald_provider_aws::call::Change;
-use herald_provider_aws::model::{Subnet, TargetType};
+use herald_provider_aws::model::{State, Subnet, TargetType};
 use memory::harness::{Cluster, annotate, config, port};
 use memory::story::{cluster, code, index, only, pass, settle, web};
 
@@ -327,4 +327,21 @@ fn a_replacement_waits_for_no_health_that_the_old_one_does_not_have() {
     only(&cluster, |nlb, _| {
         assert_eq!(nlb.spec.scheme.as_str(), "internet-facing");
     });
+}
+
+#[test]
+fn a_load_balancer_that_could_not_be_made_gives_up_its_name() {
+    for named in [true, false] {
+        let cluster = cluster();
+        let mut request = web();
+        if named {
+            annotate(&mut request, "aws-load-balancer-name", "fixed");
+        }
+        pass(&cluster, &request);
+        for nlb in cluster.aws.world().load_balancers.values_mut() {
+            nlb.spec.state = State::Failed;
+        }
+        settle(&cluster, &mut request);
+        only(&cluster, |nlb, _| assert_ne!(nlb.spec.state, State::Failed));
+    }
 }

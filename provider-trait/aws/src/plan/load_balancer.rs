@@ -1,7 +1,7 @@
 use super::target_groups::retag;
 use super::{View, attributes, security};
 use crate::call::Change;
-use crate::model::{LoadBalancer, Ref};
+use crate::model::{LoadBalancer, Ref, State};
 use crate::step::Step;
 use crate::tags;
 use crate::wanted::{Wanted, satisfies};
@@ -26,13 +26,14 @@ pub(super) fn steps(view: &View<'_>, wanted: &Wanted) -> Vec<Step> {
     let mut changes = Vec::new();
     match found {
         None => {
-            if wanted.displaces {
-                changes.extend(view.own.load_balancers.values().map(|old| {
-                    Change::DeleteLoadBalancer {
-                        load_balancer: old.reference(),
-                    }
-                }));
-            }
+            // One that failed gives up its name, and no client.
+            let in_the_way = |old: &&LoadBalancer| {
+                wanted.displaces || (old.state == State::Failed && old.name == wanted.name)
+            };
+            let all = view.own.load_balancers.values().filter(in_the_way);
+            changes.extend(all.map(|old| Change::DeleteLoadBalancer {
+                load_balancer: old.reference(),
+            }));
             changes.push(Change::CreateLoadBalancer {
                 name: wanted.name.clone(),
                 scheme: wanted.scheme,

@@ -8,7 +8,9 @@ use herald_provider_aws::model::{
 use super::{Group, Nlb, World};
 
 fn load_balancer(world: &World, nlb: &Nlb) -> LoadBalancer {
-    let state = if nlb.active_at <= world.now {
+    let state = if nlb.spec.state == State::Failed {
+        State::Failed
+    } else if nlb.active_at <= world.now {
         State::Active
     } else {
         State::Provisioning

@@ -26,6 +26,8 @@ pub(crate) struct Answer {
     pub(crate) node: String,
     /// The client as the pod saw it.
     pub(crate) peer: IpAddr,
+    /// Who passed the connection on, where the proxy protocol tells the client.
+    pub(crate) via: Option<IpAddr>,
 }
 
 /// One question over a new connection, from a place of the lab.
@@ -69,7 +71,7 @@ fn ask_udp(to: SocketAddr) -> Result<String> {
     Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
 }
 
-/// Reads `pod=… node=… peer=ip:port proto=…`.
+/// Reads `pod=… node=… peer=ip:port proto=… via=ip:port`; the last only where the proxy protocol was spoken.
 pub(crate) fn parse(text: &str) -> Result<Answer> {
     let field = |name: &str| {
         text.split_whitespace()
@@ -83,5 +85,6 @@ pub(crate) fn parse(text: &str) -> Result<Answer> {
         pod: pod.to_owned(),
         node: node.to_owned(),
         peer: peer.ip(),
+        via: field("via").and_then(|via| Some(via.parse::<SocketAddr>().ok()?.ip())),
     })
 }

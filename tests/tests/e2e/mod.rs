@@ -1,5 +1,6 @@
 //! End-to-end scenarios: one real cluster a file, Herald in it from its image and manifests, each scenario in a namespace
-//! of its own. Run one with `cargo test -p herald-tests --test e2e_external -- <name>`.
+//! of its own. Run one with `cargo test -p herald-tests --test e2e_external -- <name>`. With HERALD_KEEP set the cluster
+//! stays, and HERALD_CLUSTER names one that is there and shall be used.
 
 // Each test file uses a part of this.
 #![allow(dead_code)]
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use herald_tests::{Cluster, ClusterOptions, ServiceProxy};
+use herald_tests::{Cluster, ClusterOptions, ServiceProxy, aws};
 use libtest_mimic::{Arguments, Failed, Trial};
 use objects::{Service, echo};
 use serde_json::Value;
@@ -22,15 +23,27 @@ use serde_json::Value;
 /// A scenario: its name and what it does in its namespace.
 pub(crate) type Scenario = (&'static str, fn(&Cluster, &str) -> Result<()>);
 
-/// Brings the cluster up, runs the scenarios one after the other, and takes the cluster down again.
+/// Brings a cluster up, runs the scenarios one after the other, and takes the cluster down again.
 pub(crate) fn run(mode: ServiceProxy, scenarios: &'static [Scenario]) -> ExitCode {
+    run_on(scenarios, || up(mode.name(), mode, None))
+}
+
+/// The same beside kube-proxy, with AWS beside the cluster.
+pub(crate) fn run_with_aws(options: aws::Options, scenarios: &'static [Scenario]) -> ExitCode {
+    run_on(scenarios, || {
+        up("aws", ServiceProxy::External, Some(options))
+    })
+}
+
+fn run_on(scenarios: &'static [Scenario], up: impl FnOnce() -> Result<Cluster>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // One cluster, two cores: scenarios that pull cables must not meet.
     arguments.test_threads = Some(1);
     if arguments.list {
         return libtest_mimic::run(&arguments, trials(scenarios, None)).exit_code();
     }
-    let cluster = match up(mode) {
+    let given = std::env::var("HERALD_CLUSTER").ok();
+    let cluster = match given.as_deref().map_or_else(up, Cluster::open) {
         Ok(cluster) => Arc::new(cluster),
         Err(error) => {
             eprintln!("no cluster to test on: {error:#}");
@@ -38,8 +51,8 @@ pub(crate) fn run(mode: ServiceProxy, scenarios: &'static [Scenario]) -> ExitCod
         }
     };
     let conclusion = libtest_mimic::run(&arguments, trials(scenarios, Some(&cluster)));
-    if std::env::var_os("HERALD_KEEP").is_some() {
-        eprintln!("HERALD_KEEP is set: cluster {} stays", cluster.name());
+    if given.is_some() || std::env::var_os("HERALD_KEEP").is_some() {
+        eprintln!("cluster {} stays", cluster.name());
     } else if let Err(error) = Cluster::open(cluster.name()).and_then(Cluster::down) {
         eprintln!("cluster {} does not go: {error:#}", cluster.name());
         return ExitCode::FAILURE;
@@ -47,13 +60,14 @@ pub(crate) fn run(mode: ServiceProxy, scenarios: &'static [Scenario]) -> ExitCod
     conclusion.exit_code()
 }
 
-fn up(mode: ServiceProxy) -> Result<Cluster> {
+fn up(name: &str, mode: ServiceProxy, aws: Option<aws::Options>) -> Result<Cluster> {
     herald_tests::catch_interrupts();
-    let name = format!("e2e-{}-{}", mode.name(), std::process::id());
+    let name = format!("e2e-{name}-{}", std::process::id());
     let options = ClusterOptions {
         service_proxy: mode,
         herald: true,
         images: images()?,
+        aws,
         ..ClusterOptions::new(&name)
     };
     let cluster = Cluster::up(&options)?;

@@ -1,6 +1,7 @@
 //! The scenarios. Which of them run on which cluster is said in `e2e_*.rs`.
 
 pub(crate) mod addresses;
+pub(crate) mod aws;
 pub(crate) mod cluster_ips;
 pub(crate) mod endpoints;
 pub(crate) mod failover;

@@ -39,8 +39,14 @@ const REGIONS: [&str; 16] = [
     "sa-east-1",
 ];
 
-/// What is not in use. Servers are made as they are needed, and end with this process.
-static FREE: Mutex<Vec<(&'static Moto, &'static str)>> = Mutex::new(Vec::new());
+/// A server, and the regions of it that nobody has.
+struct Server {
+    moto: &'static Moto,
+    free: Vec<&'static str>,
+}
+
+/// They are made as they are needed, and end with this process.
+static SERVERS: Mutex<Vec<Server>> = Mutex::new(Vec::new());
 
 /// A region that is a test's own; the next has it when this is dropped.
 #[derive(Debug)]
@@ -50,15 +56,21 @@ pub struct Region {
 }
 
 impl Region {
-    /// An empty one.
+    /// An empty one, of the server that has least to do: one works on one processor only.
     pub fn take() -> Self {
-        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.is_empty() {
-            let moto: &'static Moto = Box::leak(Box::new(Moto::start().unwrap()));
-            free.extend(REGIONS.map(|name| (moto, name)));
+        let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let most = servers.iter().map(|one| one.free.len()).max();
+        let wanted = most != Some(REGIONS.len()) && servers.len() < processors;
+        if wanted || most == Some(0) {
+            servers.push(Server {
+                moto: Box::leak(Box::new(Moto::start().unwrap())),
+                free: REGIONS.to_vec(),
+            });
         }
-        let (moto, name) = free.pop().unwrap();
-        drop(free);
+        let server = servers.iter_mut().max_by_key(|one| one.free.len()).unwrap();
+        let (moto, name) = (server.moto, server.free.pop().unwrap());
+        drop(servers);
         moto.reset_region(name).unwrap();
         Self { moto, name }
     }
@@ -142,8 +154,11 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-        free.push((self.moto, self.name));
+        let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = |one: &&mut Server| std::ptr::eq(one.moto, self.moto);
+        if let Some(server) = servers.iter_mut().find(own) {
+            server.free.push(self.name);
+        }
     }
 }
 

@@ -27,22 +27,20 @@ fn ids(request: &Request) -> Vec<String> {
     ids.map(|(_, id)| id.clone()).collect()
 }
 
-/// Registers 100 targets with an AWS that takes what `takes`; returns what it took, the result and the calls.
+/// Registers 100 targets with an AWS that refuses what `refuses` gives a code for; returns what it took, the result and the calls.
 fn register(
-    takes: fn(have: usize, ids: &[String]) -> Option<&'static str>,
+    refuses: fn(have: usize, ids: &[String]) -> Option<&'static str>,
 ) -> (BTreeSet<String>, Result<Answer, ProviderError>, usize) {
     let taken = Arc::new(Mutex::new(BTreeSet::new()));
     let have = taken.clone();
     let server = Server::new(move |request| {
         let ids = ids(request);
         let mut have = have.lock().unwrap();
-        Some(match takes(have.len(), &ids) {
-            Some(code) => elbv2_error(400, code, "as AWS would say"),
-            None => {
-                have.extend(ids);
-                Reply::xml(200, DONE)
-            }
-        })
+        if let Some(code) = refuses(have.len(), &ids) {
+            return Some(elbv2_error(400, code, "as AWS would say"));
+        }
+        have.extend(ids);
+        Some(Reply::xml(200, DONE))
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

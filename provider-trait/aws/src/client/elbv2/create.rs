@@ -129,8 +129,8 @@ impl Elbv2 {
         if !name.starts_with(names::PREFIX) {
             // AWS answers with what exists if it has the same settings; a name that a user chose may be anybody's.
             let names = BTreeSet::from([name.clone()]);
-            let named = self.load_balancers_named(caller, &names).await?;
-            let theirs = named.iter().any(|lb| !same_owner(&lb.tags, tags));
+            let holders = self.load_balancers_named(caller, &names).await?;
+            let theirs = holders.iter().any(|lb| !same_owner(&lb.tags, tags));
             if theirs {
                 // The next pass looks again: then it is known whose it is.
                 let message =

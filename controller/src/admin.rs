@@ -116,9 +116,9 @@ async fn plan(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response
         return usage.into_response();
     };
     let key = ServiceKey::new(namespace, name);
-    let mut text = match ask(&admin.planner, |answer| Input::Explain(key.clone(), answer)).await {
-        Some(text) => text,
-        None => return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response(),
+    let question = |answer| Input::Explain(key.clone(), answer);
+    let Some(mut text) = ask(&admin.planner, question).await else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
     };
     for provisioner in &admin.provisioners {
         let question = |answer| provision::Input::Explain(key.clone(), answer);

@@ -101,7 +101,28 @@ impl Args {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+
+    #[test]
+    fn every_flag_and_its_variable_is_documented() {
+        let docs = include_str!("../../docs/reference/controller-flags.md");
+        for flag in Args::command().get_arguments() {
+            let Some(long) = flag.get_long() else {
+                continue;
+            };
+            assert!(docs.contains(&format!("`--{long}")), "--{long}");
+            let variable = flag.get_env().map(|name| name.to_string_lossy());
+            let variable = variable.unwrap_or_default();
+            let implied = long
+                .strip_prefix("aws-")
+                .map(|words| format!("HERALD_AWS_{}", words.to_uppercase().replace('-', "_")));
+            let said = implied.is_some_and(|implied| implied == variable)
+                || docs.contains(&format!("`{variable}`"));
+            assert!(said, "--{long}: {variable}");
+        }
+    }
 
     #[test]
     fn defaults_and_forms() {

@@ -55,11 +55,16 @@ async fn connect_once(args: Arc<AwsArgs>, kube: Client) -> Result<Connected<Aws>
         region: trimmed(&args.aws_region),
         vpc: trimmed(&args.aws_vpc_id),
         endpoint: trimmed(&args.aws_endpoint),
-        ca_bundle: args.aws_ca_bundle.clone(),
+        ca_bundle: args
+            .aws_ca_bundle
+            .clone()
+            .filter(|path| !path.as_os_str().is_empty()),
         limits: args.limits(),
         ..Options::default()
     };
-    let client = AwsClient::connect(options).await.map_err(unconnected)?;
+    let client = AwsClient::connect(options)
+        .await
+        .map_err(|error| unconnected(&error))?;
     let mut config = args
         .config(&uid, client.vpc())
         .map_err(|error| refused(&error))?;
@@ -123,8 +128,8 @@ fn refused(error: &anyhow::Error) -> ProviderError {
     ProviderError::new(ErrorKind::Permission, "read", "flags", error.to_string())
 }
 
-fn unconnected(error: ConnectError) -> ProviderError {
-    let (kind, code) = match &error {
+fn unconnected(error: &ConnectError) -> ProviderError {
+    let (kind, code) = match error {
         // The instance's metadata may be out of reach for a moment only.
         ConnectError::NoRegion => (ErrorKind::Retryable, "NoRegion"),
         ConnectError::NoVpc(_) => (ErrorKind::Retryable, "NoVpc"),

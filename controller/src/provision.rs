@@ -164,7 +164,7 @@ struct Tracked {
 /// What ended beside us.
 enum Done<P: Provider> {
     Passed(Passed),
-    Listed(Listed<P>),
+    Listed(Box<Listed<P>>),
 }
 
 /// The owner of one provider.
@@ -257,7 +257,7 @@ where
                 }
                 Some(done) = self.jobs.join_next() => match done {
                     Ok(Done::Passed(passed)) => self.passed(passed),
-                    Ok(Done::Listed(listed)) => self.listed(listed),
+                    Ok(Done::Listed(listed)) => self.listed(*listed),
                     Err(failure) => error!(%failure, "a pass ended without a result"),
                 },
                 _ = tick.tick() => self.levels(),

@@ -117,6 +117,9 @@ where
             took,
         } = passed;
         self.running.remove(&id);
+        if outcome == "released" {
+            self.found.remove(&id);
+        }
         let provider = self.parts.identity.name;
         self.parts
             .metrics

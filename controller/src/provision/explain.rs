@@ -1,5 +1,6 @@
 //! `/debug/plan`: what the provider knows and plans for a Service.
 
+use std::fmt::Write as _;
 use std::sync::PoisonError;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -50,9 +51,9 @@ where
         };
         text.push_str("plan:\n");
         for step in &steps {
-            text.push_str(&format!("  {step}\n"));
+            let _ = writeln!(text, "  {step}");
         }
-        text.push_str(&format!("as things stand: {verdict}\n"));
+        let _ = writeln!(text, "as things stand: {verdict}");
         text
     }
 }

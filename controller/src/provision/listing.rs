@@ -51,12 +51,12 @@ where
                 }
                 Err(error) => (None, Err(error)),
             };
-            Done::Listed(Listed {
+            Done::Listed(Box::new(Listed {
                 term,
                 connected,
                 result,
                 took: began.elapsed(),
-            })
+            }))
         });
     }
 

@@ -227,11 +227,11 @@ where
 /// Whether a Service asks for something else than before. That our finalizer is there now is our own doing.
 fn changed(before: &ProvidedView, now: &ProvidedView, finalizer: &str) -> bool {
     if !before.holds(finalizer) && now.holds(finalizer) {
-        let finalized = ProvidedView {
+        let expected = ProvidedView {
             finalizers: now.finalizers.clone(),
             ..before.clone()
         };
-        return !finalized.asks_the_same(now);
+        return !expected.asks_the_same(now);
     }
     !before.asks_the_same(now)
 }

@@ -113,7 +113,7 @@ impl<P: Provider> Pass<P> {
         let given = self.request.services.first();
         passed.targets = given.map(|given| GateTargets::of(&report, given));
         if !self.gate.may_write() {
-            return passed;
+            return unsaid(passed);
         }
         let mut plan = plan_provided(&self.view, &report, &ensured);
         let new = report.warnings.iter().filter(|w| !self.warned.contains(w));
@@ -148,11 +148,14 @@ impl<P: Provider> Pass<P> {
         let mut passed = self.passed(outcome, retry_after);
         passed.failed = !released.errors.is_empty();
         if !self.gate.may_write() {
-            return passed;
+            return unsaid(passed);
         }
         let plan = plan_releasing(&self.view, &released.release);
         self.say(plan, &mut passed).await;
         if released.release == Release::Done && !passed.failed {
+            if !self.gate.may_write() {
+                return unsaid(passed);
+            }
             let began = Instant::now();
             let removed = self.writer.remove_finalizer(&self.view).await;
             self.wrote("finalizer", removed.as_ref().map(drop), began);
@@ -297,6 +300,12 @@ pub(super) async fn say_unreachable(
         }
     }
     passed.took = began.elapsed();
+    passed
+}
+
+/// A pass whose result could not be written, because the lease was not renewed: soon again, if we still lead then.
+fn unsaid(mut passed: Passed) -> Passed {
+    passed.retry_after = Some(Duration::from_secs(2));
     passed
 }
 

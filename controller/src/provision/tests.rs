@@ -15,7 +15,7 @@ fn s(seconds: u64) -> Duration {
 
 #[tokio::test(start_paused = true)]
 async fn a_service_gets_its_finalizer_then_its_load_balancer_then_its_status() {
-    let mut bench = Bench::new(&["web"]).await;
+    let mut bench = Bench::new(&["web"]);
     bench.lead(1).await;
     let web = bench.provisioned("web").await;
     assert_eq!(
@@ -40,7 +40,7 @@ async fn a_service_gets_its_finalizer_then_its_load_balancer_then_its_status() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_done_before_services_were_listed_in_the_term() {
-    let mut bench = Bench::new(&["web"]).await;
+    let mut bench = Bench::new(&["web"]);
     bench.leading(1);
     bench.pass_time(s(60)).await;
     assert_eq!((bench.listings(), bench.cloud.log().len()), (0, 0));
@@ -55,7 +55,7 @@ async fn nothing_is_done_before_services_were_listed_in_the_term() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deleted_service_goes_when_nothing_is_left() {
-    let mut bench = Bench::new(&["web"]).await;
+    let mut bench = Bench::new(&["web"]);
     bench.lead(1).await;
     bench.provisioned("web").await;
     bench.server.delete("web");
@@ -69,7 +69,7 @@ async fn a_deleted_service_goes_when_nothing_is_left() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_is_no_load_balancer_any_more_is_released_and_stays() {
-    let mut bench = Bench::new(&["web"]).await;
+    let mut bench = Bench::new(&["web"]);
     bench.lead(1).await;
     bench.provisioned("web").await;
     bench.server.change("web", |object| {
@@ -92,7 +92,7 @@ async fn one_that_is_no_load_balancer_any_more_is_released_and_stays() {
 #[tokio::test(start_paused = true)]
 async fn services_that_always_fail_slowly_delay_no_other() {
     let bad: Vec<String> = (0..60).map(|n| format!("bad-{n}")).collect();
-    let mut bench = Bench::new(&bad.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let mut bench = Bench::new(&bad.iter().map(String::as_str).collect::<Vec<_>>());
     bench.lead(1).await;
     // Long enough for each to have failed.
     bench.pass_time(s(600)).await;
@@ -108,7 +108,7 @@ async fn services_that_always_fail_slowly_delay_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn the_changes_end_with_the_leadership() {
-    let mut bench = Bench::new(&["slow-web"]).await;
+    let mut bench = Bench::new(&["slow-web"]);
     bench.lead(1).await;
     bench
         .until("its first change", |bench| bench.cloud.log().len() == 1)
@@ -127,7 +127,7 @@ async fn the_changes_end_with_the_leadership() {
 
 #[tokio::test(start_paused = true)]
 async fn a_listing_beside_a_pass_doubles_nothing() {
-    let mut bench = Bench::new(&["web", "slow-web"]).await;
+    let mut bench = Bench::new(&["web", "slow-web"]);
     bench.set_resync(s(7));
     bench.lead(1).await;
     bench.provisioned("web").await;
@@ -145,7 +145,7 @@ async fn a_listing_beside_a_pass_doubles_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_out_of_reach_is_said_once_and_tried_again() {
-    let mut bench = Bench::new(&["web"]).await;
+    let mut bench = Bench::new(&["web"]);
     bench.break_connection(ErrorKind::Permission);
     bench.lead(1).await;
     bench
@@ -166,7 +166,7 @@ async fn a_provider_out_of_reach_is_said_once_and_tried_again() {
 
 #[tokio::test(start_paused = true)]
 async fn what_fails_after_it_worked_stays_provisioned() {
-    let mut bench = Bench::new(&["web"]).await;
+    let mut bench = Bench::new(&["web"]);
     bench.lead(1).await;
     bench.provisioned("web").await;
     bench.fail_reads(true);
@@ -178,7 +178,7 @@ async fn what_fails_after_it_worked_stays_provisioned() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pause_and_a_dry_run_change_nothing() {
-    let mut bench = Bench::new(&["web"]).await;
+    let mut bench = Bench::new(&["web"]);
     bench.dry_run();
     bench.lead(1).await;
     bench
@@ -191,7 +191,7 @@ async fn a_pause_and_a_dry_run_change_nothing() {
     assert_eq!(bench.server.calls_before_finalizer("web"), None);
     assert_eq!(bench.server.reasons("web"), ["DryRun"]);
 
-    let mut bench = Bench::new(&["web"]).await;
+    let mut bench = Bench::new(&["web"]);
     bench.lead(1).await;
     bench.provisioned("web").await;
     let changes = bench.cloud.log().len();
@@ -218,7 +218,7 @@ async fn a_pause_and_a_dry_run_change_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn what_it_is_told_of_others_is_not_kept() {
-    let mut bench = Bench::new(&["web"]).await;
+    let mut bench = Bench::new(&["web"]);
     bench.server.add("other");
     bench.server.change("other", |object| {
         object["spec"]["loadBalancerClass"] = serde_json::json!("example.com/other");

@@ -282,7 +282,7 @@ pub(super) struct Bench {
 
 impl Bench {
     /// A provisioner that does not lead yet, over these Services.
-    pub(super) async fn new(services: &[&str]) -> Self {
+    pub(super) fn new(services: &[&str]) -> Self {
         let cloud = Cloud::default();
         let server = Server {
             stored: Arc::default(),

@@ -115,10 +115,6 @@ fn steps(targets: &Targets) -> Vec<Step> {
     unit.extend(targets.unit.iter().flat_map(|target| ["--test", target]));
     steps.push(Step::cargo("unit", &unit));
     steps.push(Step::cargo("doc", &[&test[..], &["--doc"]].concat()));
-    // Its clients, which a build of the workspace leaves out.
-    let provider = ["-p", "herald-provider-aws", "--features", "client"];
-    let provider = [&["test", "--no-fail-fast"], &provider[..]].concat();
-    steps.push(Step::cargo("provider-aws", &provider));
     for target in &targets.rungs {
         let args = [&test[..], &["--test", target, "--", "--test-threads=1"]].concat();
         let alone = WITHOUT_CLUSTER.iter().any(|rung| target.starts_with(rung));
@@ -257,7 +253,7 @@ mod tests {
         let all = names(&[]);
         assert_eq!(all.first().map(String::as_str), Some("setup"));
         assert_eq!(all.last().map(String::as_str), Some("e2e_basic"));
-        assert_eq!(all.len(), 13);
+        assert_eq!(all.len(), 12);
     }
 
     #[test]

@@ -9,9 +9,11 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use herald_tests::aws::{self, Aws};
 use herald_tests::moto::Settings;
 use herald_tests::{Cluster, ClusterOptions, Place, down, wait_for};
@@ -131,6 +133,7 @@ fn scenarios(cluster: &Cluster) -> Result<()> {
     pods_see_the_load_balancer(&lab, &balancer)?;
     the_proxy_protocol_names_the_client(&lab, &balancer)?;
     tls_ends_at_the_load_balancer(&lab, &balancer)?;
+    changes_drop_no_connection(&lab, &balancer)?;
     a_deregistered_target_keeps_its_connections(&lab, &balancer)?;
     both_families(&lab)?;
     unhealthy_targets_get_nothing(&lab, &balancer)
@@ -294,6 +297,39 @@ fn tls_ends_at_the_load_balancer(lab: &Lab<'_>, balancer: &Nlb<'_>) -> Result<()
     let curl = ["curl", "-sS", "-m5", "--cacert", trusted, &url];
     let page = lab.cluster.run(Place::Remote, &curl)?;
     ensure!(page.contains("s_server"), "{page}");
+    Ok(())
+}
+
+/// A new listener and fewer targets: connections go on, and new ones are made all the while.
+fn changes_drop_no_connection(lab: &Lab<'_>, balancer: &Nlb<'_>) -> Result<()> {
+    let group = group(lab.aws, "lines", "TCP", "ip", &json!({}))?;
+    register(lab.aws, &group, &lab.pods[0], LINES)?;
+    balancer.listen("TCP", 83, &group)?;
+    lab.aws.wait_for_targets(&group, "healthy", 3, DEADLINE)?;
+    let to = SocketAddr::new(balancer.address(false)?, 83);
+    let mut held = Held::open(lab.cluster, to)?;
+    let pod = held.ask()?.pod;
+    let done = AtomicBool::new(false);
+    let made = thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut made = 0;
+            while !done.load(Ordering::Relaxed) {
+                talk::tcp(lab.cluster, to).with_context(|| format!("after {made}"))?;
+                made += 1;
+            }
+            anyhow::Ok(made)
+        });
+        let changed = balancer
+            .listen("TCP", 84, &group)
+            .and_then(|()| lab.aws.settled())
+            .and_then(|()| deregister(lab.aws, &group, &lab.pods[0][0], LINES))
+            .and_then(|()| lab.aws.settled());
+        done.store(true, Ordering::Relaxed);
+        let made = asking.join().map_err(|_| anyhow!("the client panicked"))?;
+        changed.and(made)
+    })?;
+    ensure!(made > 0, "no connection was tried");
+    ensure!(held.ask()?.pod == pod, "the connection stays");
     Ok(())
 }
 

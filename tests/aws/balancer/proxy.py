@@ -47,7 +47,11 @@ class Backend:
         proxy = " send-proxy-v2" if self.group.proxy_protocol else ""
         return proxy + (" ssl verify none" if self.group.protocol == "TLS" else "")
 
-    def section(self, certificates: str) -> str:
+    def server(self, target: Target) -> str:
+        return f"{target.name} {bound(target.address, target.port)}{self.options}"
+
+    def section(self, certificates: str, targets: bool = False) -> str:
+        """Of the configuration; the targets are left out where it is compared with another."""
         group, lines = self.group, [f"frontend {self.name}"]
         tls = ""
         if self.listener.protocol == "TLS":
@@ -68,6 +72,7 @@ class Backend:
             lines += [f"    source {bound(own[0], 0)}"] if own else []
         # Part of the text, so that a change of it is a reload.
         lines.append(f"    # targets:{self.options}")
+        lines += [f"    server {self.server(target)}" for target in group.chosen()] if targets else []
         return "".join(f"{line}\n" for line in lines)
 
 
@@ -81,9 +86,10 @@ def backends(listeners: list[Listener]) -> list[Backend]:
     return found
 
 
-def render(all_backends: list[Backend], folder: str, certificates: str) -> str:
-    """The configuration without targets and number."""
+def render(all_backends: list[Backend], folder: str, certificates: str, number: int | None = None) -> str:
+    """The configuration with targets and number, or to compare it without."""
     head = f"""global
+    description load-{number}
     stats socket {folder}/haproxy.sock mode 600 level admin expose-fd listeners
     stats timeout 10s
     maxconn 8192
@@ -97,7 +103,7 @@ defaults
 frontend idle
     bind unix@{folder}/idle.sock mode 600
 """
-    return head + "".join(one.section(certificates) for one in all_backends)
+    return head + "".join(one.section(certificates, number is not None) for one in all_backends)
 
 
 class Proxy:
@@ -107,25 +113,39 @@ class Proxy:
         self.folder, self.certificates = folder, certificates
         self.process: subprocess.Popen | None = None
         self.text, self.number = "", 0
+        self.missing: set[str] = set()
         self.servers: dict[tuple[str, str], str] = {}
         """(backend, server) to its state: `ready`, or `maint`, which leaves it the connections it has."""
 
     def apply(self, listeners: list[Listener]) -> None:
-        wanted = backends(listeners)
+        # One listener that cannot be served holds up no other.
+        wanted = [one for one in backends(listeners) if not self._lacks(one)]
         text = render(wanted, self.folder, self.certificates)
         if self.process is None and not wanted:
             return
         if self.process is not None and self.process.poll() is not None:
             self.process, self.text = None, ""
         if text != self.text:
-            self._load(text)
+            self._load(wanted)
+            self.text = text
         self._targets(wanted)
 
-    def _load(self, text: str) -> None:
-        """Starts with this configuration, or goes over to it."""
+    def _lacks(self, backend: Backend) -> bool:
+        """Whether a certificate of it is not in the folder; says so once."""
+        arns = backend.listener.certificates if backend.listener.protocol == "TLS" else ()
+        files = {certificate(self.certificates, arn) for arn in arns}
+        missing = sorted(file for file in files if not os.path.exists(file))
+        for file in missing:
+            if file not in self.missing:
+                print(f"port {backend.listener.port} is not served: there is no {file}", flush=True)
+                self.missing.add(file)
+        return bool(missing)
+
+    def _load(self, wanted: list[Backend]) -> None:
+        """Starts with this configuration, or goes over to it: with its targets, or new connections had none at first."""
         self.number += 1
         path = f"{self.folder}/haproxy.cfg"
-        Path(f"{path}.new").write_text(text.replace("global\n", f"global\n    description load-{self.number}\n", 1))
+        Path(f"{path}.new").write_text(render(wanted, self.folder, self.certificates, self.number))
         checked = subprocess.run(["haproxy", "-c", "-f", f"{path}.new"], capture_output=True, text=True)
         if checked.returncode != 0:
             raise RuntimeError(f"HAProxy refuses its configuration: {checked.stderr.strip()}")
@@ -141,7 +161,7 @@ class Proxy:
             if time.monotonic() > limit:
                 raise RuntimeError("HAProxy did not take its configuration over")
             time.sleep(0.02)
-        self.text, self.servers = text, {}
+        self.servers = {(one.name, target.name): "ready" for one in wanted for target in one.group.chosen()}
 
     def _targets(self, wanted: list[Backend]) -> None:
         for one in wanted:
@@ -157,7 +177,7 @@ class Proxy:
         key = backend.name, name
         server = f"{backend.name}/{name}"
         if key not in self.servers:
-            answer = self._ask(f"add server {server} {bound(target.address, target.port)}{backend.options}")
+            answer = self._ask(f"add server {backend.name}/{backend.server(target)}")
             if "New server registered" not in answer:
                 raise RuntimeError(f"HAProxy does not add {server}: {answer.strip()}")
         if self.servers.get(key) != "ready":

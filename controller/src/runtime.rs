@@ -131,10 +131,6 @@ pub async fn run(args: Args) -> Result<()> {
 }
 
 /// What every provisioner is given.
-#[cfg_attr(
-    not(feature = "aws"),
-    allow(dead_code, reason = "read only where a provider is built in")
-)]
 struct Shared {
     client: Client,
     events: Events,

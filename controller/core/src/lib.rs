@@ -37,6 +37,8 @@ pub use provided::{
     ProvidedPlan, ProvidedStatus, ProvidedView, Want, plan_cleared, plan_provided, plan_releasing,
     plan_unreachable, want, word,
 };
-pub use readiness::{GateCondition, GateIndex, GateService, GateTargets, PodView, TARGET_HEALTH};
+pub use readiness::{
+    GateCondition, GateIndex, GateService, GateTargets, Place, PodView, TARGET_HEALTH,
+};
 pub use service::{RequestText, ServiceView};
 pub use status::{Condition, ConditionKind, Desired, Notice, Observed, Problem, Reason};

@@ -65,7 +65,12 @@ impl PodView {
     /// before that gate closes would lose its place again as soon as ours has closed.
     pub fn waits_for_traffic(&self) -> bool {
         let open = !self.closed() || self.beside;
-        !self.ended && self.containers_ready && self.others.is_empty() && open
+        self.could_serve() && open
+    }
+
+    /// Whether nothing but gates for the health of targets can keep the pod from being Ready.
+    fn could_serve(&self) -> bool {
+        !self.ended && self.containers_ready && self.others.is_empty()
     }
 
     fn undecided(&self) -> bool {
@@ -75,6 +80,18 @@ impl PodView {
     fn closed(&self) -> bool {
         self.gate.as_ref().is_some_and(|(gate, _)| gate.status)
     }
+}
+
+/// What a pod's gate makes of its endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Nothing: the endpoint is what its slice says.
+    Ordinary,
+    /// It has to become a target although the pod is not Ready.
+    Waits,
+    /// It became one, and stays one although the slice may not say yet that the pod is Ready: the kubelet and the slice's
+    /// controller come after the gate. Taken out for that moment, it would have to become healthy once more.
+    Keeps,
 }
 
 /// A Service that a provider serves, as far as gates are concerned.
@@ -213,10 +230,14 @@ impl GateIndex {
         }
     }
 
-    /// Whether an endpoint is a pod that has to become a target although it is not Ready.
-    pub fn waits_for_traffic(&self, pod: &ServiceKey, address: IpAddr) -> bool {
-        self.pod(pod)
-            .is_some_and(|pod| pod.waits_for_traffic() && pod.addresses.contains(&address))
+    /// What a pod's gate makes of its endpoint with this address.
+    pub fn place(&self, pod: &ServiceKey, address: IpAddr) -> Place {
+        let pod = self.pod(pod).filter(|pod| pod.could_serve());
+        match pod.filter(|pod| pod.addresses.contains(&address)) {
+            None => Place::Ordinary,
+            Some(pod) if pod.waits_for_traffic() => Place::Waits,
+            Some(_) => Place::Keeps,
+        }
     }
 
     /// A pod with the gate.

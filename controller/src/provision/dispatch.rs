@@ -99,8 +99,8 @@ where
 
     /// The endpoints of a Service, with those whose pods wait for their readiness gate.
     pub(super) fn endpoints(&self, service: &ServiceKey) -> Arc<[EndpointTarget]> {
-        let waits = |pod: &ServiceKey, address| self.gates.waits_for_traffic(pod, address);
-        self.slices.of(service, waits)
+        let place = |pod: &ServiceKey, address| self.gates.place(pod, address);
+        self.slices.of(service, place)
     }
 
     pub(super) fn passed(&mut self, passed: Passed) {

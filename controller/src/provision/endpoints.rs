@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use herald_controller_core::Place;
 use herald_core::ServiceKey;
 use herald_provider::EndpointTarget;
 
@@ -54,11 +55,11 @@ impl Slices {
     }
 
     /// The endpoints of a Service, in a lasting order. One that is in two slices for a moment counts once, as ready if it is in
-    /// either. `waits` says of a pod and an address of it that it has to become a target before its pod can be Ready.
+    /// either. `place` says of a pod and an address of it what the pod's readiness gate makes of it.
     pub(crate) fn of(
         &self,
         service: &ServiceKey,
-        waits: impl Fn(&ServiceKey, IpAddr) -> bool,
+        place: impl Fn(&ServiceKey, IpAddr) -> Place,
     ) -> Arc<[EndpointTarget]> {
         let slices = self.services.get(service).into_iter().flatten();
         let endpoints = slices.flat_map(|(_, slice)| &slice.endpoints);
@@ -66,9 +67,11 @@ impl Slices {
             let mut target = one.target.clone();
             let pod = one.pod.as_ref();
             let pod = pod.map(|pod| ServiceKey::new(service.namespace.clone(), pod.clone()));
-            if pod.is_some_and(|pod| waits(&pod, target.address)) {
+            match pod.map_or(Place::Ordinary, |pod| place(&pod, target.address)) {
+                Place::Ordinary => {}
                 // A Service may publish addresses that are not ready, as ready.
-                (target.ready, target.containers_ready) = (false, true);
+                Place::Waits => (target.ready, target.containers_ready) = (false, true),
+                Place::Keeps => target.containers_ready = true,
             }
             target
         });
@@ -80,3 +83,6 @@ impl Slices {
         all.into()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use herald_api::names::field_manager;
 use herald_controller_core::{
-    GateCondition, GateIndex, GateService, GateTargets, PodView, TARGET_HEALTH,
+    GateCondition, GateIndex, GateService, GateTargets, Place, PodView, TARGET_HEALTH,
 };
 use herald_core::ServiceKey;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
@@ -160,9 +160,9 @@ impl Gates {
         self.retries.clear();
     }
 
-    /// Whether an endpoint has to become a target although its pod is not Ready.
-    pub(crate) fn waits_for_traffic(&self, pod: &ServiceKey, address: IpAddr) -> bool {
-        self.index.waits_for_traffic(pod, address)
+    /// What a pod's gate makes of its endpoint.
+    pub(crate) fn place(&self, pod: &ServiceKey, address: IpAddr) -> Place {
+        self.index.place(pod, address)
     }
 
     /// How many gates are open.

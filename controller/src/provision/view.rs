@@ -258,3 +258,6 @@ pub(crate) fn slice_view(slice: &EndpointSlice) -> SliceView {
         endpoints,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,16 +8,16 @@ fn an_endpoint_is_taken_up_while_its_pod_waits_and_passes_are_asked_for() {
     starting.containers_ready = false;
     assert_eq!(index.observe_pod(starting).len(), 0);
     let address = FOUR.parse().unwrap();
-    assert!(!index.waits_for_traffic(&key("a"), address));
+    assert!(index.place(&key("a"), address) == Place::Ordinary);
     assert_eq!(index.observe_pod(pod("a")), BTreeSet::from([key("web")]));
-    assert!(index.waits_for_traffic(&key("a"), address));
-    assert!(!index.waits_for_traffic(&key("a"), SIX.parse().unwrap()));
+    assert!(index.place(&key("a"), address) == Place::Waits);
+    assert!(index.place(&key("a"), SIX.parse().unwrap()) == Place::Ordinary);
     assert_eq!(index.observe_pod(pod("a")).len(), 0, "nothing is new");
     let mut held = pod("a");
     held.others = vec!["x.io/y".into()];
     assert_eq!(index.observe_pod(held).len(), 1);
     assert!(
-        !index.waits_for_traffic(&key("a"), address),
+        index.place(&key("a"), address) == Place::Ordinary,
         "the other gate comes first"
     );
     assert_eq!(index.observe_pod(pod("a")).len(), 1);
@@ -32,26 +32,32 @@ fn an_endpoint_is_taken_up_while_its_pod_waits_and_passes_are_asked_for() {
     beside.beside = true;
     assert_eq!(index.observe_pod(beside).len(), 0);
     assert!(
-        index.waits_for_traffic(&key("a"), address),
+        index.place(&key("a"), address) == Place::Waits,
         "it keeps its place while the gate of another controller is open"
     );
     assert_eq!(index.open(), 0);
     assert_eq!(
         index.observe_pod(done).len(),
         1,
-        "it is an ordinary endpoint again"
+        "it waits no more"
     );
-    assert!(!index.waits_for_traffic(&key("a"), address));
+    assert!(index.place(&key("a"), address) == Place::Keeps);
     // What a slow watch tells of the time before our write.
     let mut late = pod("a");
     late.version = 0;
     assert_eq!(index.observe_pod(late).len(), 0);
-    assert!(!index.waits_for_traffic(&key("a"), address));
+    assert!(index.place(&key("a"), address) == Place::Keeps);
+    // Its containers fail: what the slice says counts.
+    let mut failed = pod("a");
+    failed.gate = index.pod(&key("a")).unwrap().gate.clone();
+    failed.containers_ready = false;
+    index.observe_pod(failed);
+    assert_eq!(index.place(&key("a"), address), Place::Ordinary);
     // The next pod of this name, as of a StatefulSet.
     let mut next = pod("a");
     next.uid = "another".into();
     assert_eq!(index.observe_pod(next).len(), 1);
-    assert!(index.waits_for_traffic(&key("a"), address));
+    assert!(index.place(&key("a"), address) == Place::Waits);
 }
 
 #[test]

@@ -178,7 +178,8 @@ pub struct EndpointTarget {
     pub ready: bool,
     /// `conditions.terminating`.
     pub terminating: bool,
-    /// All containers are ready and only Herald's readiness gate is open: it must become a target for that to close.
+    /// All containers are ready and only Herald's readiness gate is open: it must become a target for that to close. Also while
+    /// the gate is closed, because `ready` may lag behind.
     pub containers_ready: bool,
     /// The node it runs on.
     pub node: Option<String>,

@@ -36,11 +36,7 @@ fn an_endpoint_is_taken_up_while_its_pod_waits_and_passes_are_asked_for() {
         "it keeps its place while the gate of another controller is open"
     );
     assert_eq!(index.open(), 0);
-    assert_eq!(
-        index.observe_pod(done).len(),
-        1,
-        "it waits no more"
-    );
+    assert_eq!(index.observe_pod(done).len(), 1, "it waits no more");
     assert!(index.place(&key("a"), address) == Place::Keeps);
     // What a slow watch tells of the time before our write.
     let mut late = pod("a");

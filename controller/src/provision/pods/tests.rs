@@ -73,7 +73,7 @@ fn a_pod_is_read_with_its_gates() {
 /// Requests as the API server got them: path and body.
 type Asked = Arc<Mutex<Vec<(String, Value)>>>;
 
-/// An API server that writes what it is asked to, after these answers.
+/// An API server that writes what it is asked to, after these answers, the last one first.
 fn server(answers: Vec<u16>) -> (Client, Asked) {
     let asked = Asked::default();
     let log = asked.clone();
@@ -85,28 +85,20 @@ fn server(answers: Vec<u16>) -> (Client, Asked) {
             let body = request.into_body().collect_bytes().await.unwrap();
             let body: Value = serde_json::from_slice(&body).unwrap();
             log.lock().unwrap().push((path, body.clone()));
-            let first = {
-                let mut all = answers.lock().unwrap();
-                (!all.is_empty()).then(|| all.remove(0))
-            };
-            let (code, answer) = match first {
-                Some(code) => (
-                    code,
-                    json!({
-                        "kind": "Status", "apiVersion": "v1", "status": "Failure",
-                        "message": "as the test says", "reason": "Test", "code": code,
-                    }),
-                ),
-                None => {
-                    let mut written = serde_json::to_value(object()).unwrap();
-                    written["metadata"]["resourceVersion"] = json!("8");
-                    let condition = body["status"]["conditions"][0].clone();
-                    written["status"]["conditions"]
-                        .as_array_mut()
-                        .unwrap()
-                        .push(condition);
-                    (200, written)
-                }
+            let first = answers.lock().unwrap().pop();
+            let (code, answer) = if let Some(code) = first {
+                let status = json!({
+                    "kind": "Status", "apiVersion": "v1", "status": "Failure",
+                    "message": "as the test says", "reason": "Test", "code": code,
+                });
+                (code, status)
+            } else {
+                let mut written = serde_json::to_value(object()).unwrap();
+                written["metadata"]["resourceVersion"] = json!("8");
+                let condition = body["status"]["conditions"][0].clone();
+                let conditions = written["status"]["conditions"].as_array_mut().unwrap();
+                conditions.push(condition);
+                (200, written)
             };
             let mut response = axum::http::Response::new(kube::client::Body::from(
                 answer.to_string().into_bytes(),
@@ -183,7 +175,7 @@ async fn nothing_is_written_before_all_pods_are_listed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_fails_is_tried_again_and_one_to_a_pod_that_is_gone_is_not() {
-    let (client, asked) = server(vec![500, 403]);
+    let (client, asked) = server(vec![403, 500]);
     let mut gates = listed(client);
     for attempt in 1..=3 {
         gates.dispatch(true);

@@ -55,12 +55,12 @@ fn port(site: &Site<'_>, nlb: &Nlb) -> Result<()> {
     };
     let more = json!({ "name": "more", "port": 81, "targetPort": 8080 });
     change(json!([{ "op": "add", "path": "/spec/ports/-", "value": more }]))?;
-    let group = site.until("a listener on 81", || Ok(site.listener(nlb, 81)?.group))?;
+    let group = until("a listener on 81", || Ok(site.listener(nlb, 81)?.group))?;
     site.healthy(nlb, 81, 3)?;
     site.curl(&[&format!("http://{}:81/", nlb.hostname)])?;
 
     change(json!([{ "op": "remove", "path": "/spec/ports/4" }]))?;
-    site.until("no listener on 81, and no group", || {
+    until("no listener on 81, and no group", || {
         ensure!(site.listener(nlb, 81).is_err(), "it listens");
         let groups = site.aws.target_groups()?;
         ensure!(
@@ -95,7 +95,7 @@ fn source_ranges(site: &Site<'_>, nlb: &Nlb) -> Result<()> {
         (Value::Null, vec!["0.0.0.0/0"]),
     ] {
         site.patch(&json!({ "spec": { "loadBalancerSourceRanges": ranges } }))?;
-        site.until(&format!("only {wanted:?} let in"), || {
+        until(&format!("only {wanted:?} let in"), || {
             let seen = sources()?;
             ensure!(seen.iter().eq(&wanted), "{seen:?}");
             Ok(())
@@ -111,7 +111,7 @@ fn attributes(site: &Site<'_>, nlb: &Nlb) -> Result<()> {
         (Value::Null, "false"),
     ] {
         site.annotations(&[("attributes", annotation)])?;
-        site.until(&format!("{cross_zone}={wanted}"), || {
+        until(&format!("{cross_zone}={wanted}"), || {
             let asked = json!({ "LoadBalancerArn": nlb.arn });
             let all = site
                 .aws
@@ -125,7 +125,7 @@ fn attributes(site: &Site<'_>, nlb: &Nlb) -> Result<()> {
     let delay = "deregistration_delay.timeout_seconds";
     for (annotation, wanted) in [(json!(format!("{delay}=30")), "30"), (Value::Null, "300")] {
         site.annotations(&[("target-group-attributes", annotation)])?;
-        site.until(&format!("{delay}={wanted}"), || {
+        until(&format!("{delay}={wanted}"), || {
             let group = site.listener(nlb, LINES)?.group;
             let groups = site.aws.target_groups()?;
             let found = groups.into_iter().find(|one| one.arn == group);
@@ -142,7 +142,7 @@ fn health_check(site: &Site<'_>, nlb: &Nlb) -> Result<()> {
         ("healthcheck-interval", json!("7")),
         ("healthcheck-unhealthy-threshold", json!("4")),
     ])?;
-    site.until("the health check as asked for", || {
+    until("the health check as asked for", || {
         let asked = json!({ "TargetGroupArns": [site.listener(nlb, LINES)?.group] });
         let seen = site.aws.call("elbv2", "describe_target_groups", &asked)?;
         let seen = &seen["TargetGroups"][0];
@@ -156,7 +156,7 @@ fn health_check(site: &Site<'_>, nlb: &Nlb) -> Result<()> {
 fn tags(site: &Site<'_>, nlb: &Nlb) -> Result<()> {
     for (annotation, wanted) in [(json!("team=shop"), Some("shop")), (Value::Null, None)] {
         site.annotations(&[("additional-resource-tags", annotation)])?;
-        site.until(&format!("tag team {wanted:?}"), || {
+        until(&format!("tag team {wanted:?}"), || {
             let balancers = site.aws.load_balancers()?;
             let own = balancers.iter().find(|one| one.arn == nlb.arn);
             let seen = own.context("it is there")?.tags.get("team");
@@ -183,7 +183,7 @@ fn certificate(site: &Site<'_>, nlb: &Nlb) -> Result<()> {
     let before = before.to_str().context("path is not UTF-8")?;
     site.curl(&["--cacert", before, &url])?;
     site.annotations(&[("ssl-cert", json!(arn))])?;
-    site.until("the listener with the other certificate", || {
+    until("the listener with the other certificate", || {
         let seen = site.listener(nlb, 443)?.certificate;
         ensure!(seen.as_ref() == Some(&arn), "{seen:?}");
         Ok(())
@@ -278,7 +278,7 @@ fn scheme(site: &Site<'_>, nlb: &Nlb, wanted: &str) -> Result<()> {
 /// The old one has its end written on it, minutes from now.
 fn to_retire(site: &Site<'_>, nlb: &Nlb) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let at = site.until("the end of the old one", || {
+    let at = until("the end of the old one", || {
         let balancers = site.aws.load_balancers()?;
         let own = balancers.into_iter().find(|one| one.arn == nlb.arn);
         let tags = own.context("it is gone")?.tags;
@@ -295,12 +295,12 @@ fn to_retire(site: &Site<'_>, nlb: &Nlb) -> Result<()> {
     Ok(())
 }
 
-impl Site<'_> {
-    /// Waits until `find` finds it.
-    fn until<T>(&self, what: &str, mut find: impl FnMut() -> Result<T>) -> Result<T> {
-        wait_for(what, PATIENCE, || find().map(Some))
-    }
+/// Waits until `find` finds it.
+fn until<T>(what: &str, mut find: impl FnMut() -> Result<T>) -> Result<T> {
+    wait_for(what, PATIENCE, || find().map(Some))
+}
 
+impl Site<'_> {
     /// A certificate for a name, as AWS and the load balancer know it, and the file that a client trusts.
     fn another_certificate(&self, name: &str) -> Result<(String, std::path::PathBuf)> {
         let pair = rcgen::generate_simple_self_signed(vec![name.to_owned()])?;

@@ -1,5 +1,6 @@
 //! Requests at a fixed rate from behind the router, each over a new connection, whatever the earlier ones do.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,7 +36,8 @@ pub(crate) struct Tally {
     pub(crate) took: Duration,
     /// When after the beginning, and why.
     pub(crate) failed: Vec<(Duration, String)>,
-    pub(crate) slow: usize,
+    /// When requests began that took longer than a second, in whole seconds after the beginning, and how many.
+    pub(crate) slow: BTreeMap<u64, usize>,
     pub(crate) slowest: Duration,
 }
 
@@ -67,11 +69,12 @@ impl Load {
             .join()
             .map_err(|_| anyhow!("the load panicked"))??;
         println!(
-            "{}: {} requests over new connections in {:.1} s, {} failed, {} took longer than {SLOW:?}, the slowest {} ms",
+            "{}: {} requests over new connections in {:.1} s, {} failed, {} took longer than {SLOW:?} (second: number {:?}), the slowest {} ms",
             self.of,
             tally.asked,
             tally.took.as_secs_f64(),
             tally.failed.len(),
+            tally.slow.values().sum::<usize>(),
             tally.slow,
             tally.slowest.as_millis(),
         );
@@ -156,7 +159,9 @@ impl Tally {
         match ended {
             Ok((at, took, result)) => {
                 self.slowest = self.slowest.max(took);
-                self.slow += usize::from(took > SLOW);
+                if took > SLOW {
+                    *self.slow.entry(at.as_secs()).or_default() += 1;
+                }
                 self.failed.extend(result.err().map(|error| (at, error)));
             }
             Err(error) => self.failed.push((Duration::ZERO, error.to_string())),

@@ -233,7 +233,8 @@ fn pods_by_name(site: &Site<'_>) -> Result<BTreeMap<String, Value>> {
     Ok(named.collect())
 }
 
-/// The pod became Ready no earlier than AWS could call it healthy: as long after its registration as was injected.
+/// The pod became Ready no earlier than AWS could call it healthy: as long after its registration as was injected. It was
+/// registered once with each target group, and stayed.
 fn waited_for_aws(site: &Site<'_>, name: &str, pod: &Value) -> Result<()> {
     let ip = pod["status"]["podIP"]
         .as_str()
@@ -247,6 +248,16 @@ fn waited_for_aws(site: &Site<'_>, name: &str, pod: &Value) -> Result<()> {
             ids.any(|(_, value)| value == ip)
         })
         .with_context(|| format!("{name}: no call registers {ip}"))?;
+    let mut places = BTreeSet::new();
+    for call in &calls {
+        let mut ids = call.params.iter().filter(|(key, _)| key.ends_with(".Id"));
+        if ids.any(|(_, value)| value == ip) && call.code.is_empty() {
+            let group = call.params.get("TargetGroupArn");
+            let again = call.action == "RegisterTargets" && !places.insert(group);
+            let out = call.action == "DeregisterTargets";
+            ensure!(!again && !out, "{name} lost its place: {call:?}");
+        }
+    }
     let [ready, containers] = [since(pod, "Ready")?, since(pod, "ContainersReady")?];
     // Times of conditions are whole seconds, cut off.
     ensure!(

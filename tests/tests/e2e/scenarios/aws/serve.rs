@@ -165,13 +165,16 @@ pub(crate) fn policy_local(cluster: &Cluster, namespace: &str) -> Result<()> {
         let nlb = site.published()?;
         let service = site.service()?;
         let number = &service["spec"]["healthCheckNodePort"];
-        ensure!(number.is_u64(), "no healthCheckNodePort: {service}");
+        let number = number
+            .as_u64()
+            .context("no healthCheckNodePort")?
+            .to_string();
         let group = site.listener(&nlb, LINES)?.group;
         let asked = json!({ "TargetGroupArns": [group] });
         let seen = site.aws.call("elbv2", "describe_target_groups", &asked)?;
         let seen = &seen["TargetGroups"][0];
         ensure!(
-            seen["HealthCheckPort"] == number.to_string()
+            seen["HealthCheckPort"] == *number
                 && seen["HealthCheckProtocol"] == "HTTP"
                 && seen["HealthCheckPath"] == "/healthz",
             "{seen}"

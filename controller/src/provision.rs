@@ -163,7 +163,7 @@ struct Tracked {
 
 /// What ended beside us.
 enum Done<P: Provider> {
-    Passed(Passed),
+    Passed(Box<Passed>),
     Listed(Box<Listed<P>>),
 }
 
@@ -256,7 +256,7 @@ where
                     self.leadership_changed();
                 }
                 Some(done) = self.jobs.join_next() => match done {
-                    Ok(Done::Passed(passed)) => self.passed(passed),
+                    Ok(Done::Passed(passed)) => self.passed(*passed),
                     Ok(Done::Listed(listed)) => self.listed(*listed),
                     Err(failure) => error!(%failure, "a pass ended without a result"),
                 },
@@ -276,7 +276,7 @@ where
             && let Some(done) = self.jobs.join_next().await
         {
             if let Ok(Done::Passed(passed)) = done {
-                self.passed(passed);
+                self.passed(*passed);
             }
         }
     }

@@ -67,7 +67,8 @@ where
             let reason = self.unreachable.clone();
             let reason = reason.unwrap_or_else(|| herald_provider::Reason::new("Starting", ""));
             self.jobs.spawn(async move {
-                Done::Passed(say_unreachable((writer, gate, metrics), want, view, reason).await)
+                let passed = say_unreachable((writer, gate, metrics), want, view, reason);
+                Done::Passed(Box::new(passed.await))
             });
             return;
         };
@@ -94,7 +95,7 @@ where
             warned: tracked.warned.clone(),
         };
         self.jobs
-            .spawn(async move { Done::Passed(pass.run().await) });
+            .spawn(async move { Done::Passed(Box::new(pass.run().await)) });
     }
 
     /// The endpoints of a Service, with those whose pods wait for their readiness gate.

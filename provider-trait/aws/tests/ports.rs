@@ -310,3 +310,31 @@ fn the_merged_port_of_a_proxied_service_may_name_udp_first() {
     annotate(&mut request, "aws-load-balancer-proxy-protocol", "*");
     settle(&cluster, &mut request);
 }
+
+#[test]
+fn what_would_listen_on_nothing_is_not_made() {
+    let cluster = cluster();
+    let mut request = request(
+        "web",
+        vec![port(80, Protocol::Tcp), port(81, Protocol::Tcp)],
+    );
+    request.services[0].local_traffic = true;
+    request.services[0].health_check_node_port = Some(32000);
+    annotate(&mut request, "aws-load-balancer-proxy-protocol", "*");
+    let session = block_on(Session::start(&cluster));
+    let done = block_on(session.ensure(&request));
+    let service = &done.report.services[0];
+    assert_eq!(code(&service.outcome), "ProxyProtocolHealthCheck");
+    assert!(
+        matches!(service.outcome, Outcome::Refused { .. }),
+        "{service:#?}"
+    );
+    assert_eq!(done.applied, Vec::<String>::new());
+    // One that is there goes on: its port may come back, and clients know its name.
+    annotate(&mut request, "aws-load-balancer-proxy-protocol", "");
+    settle(&cluster, &mut request);
+    annotate(&mut request, "aws-load-balancer-proxy-protocol", "*");
+    let (outcome, log) = pass(&cluster, &request);
+    assert_eq!(code(&outcome), "ProxyProtocolHealthCheck");
+    assert_eq!(log, []);
+}

@@ -88,7 +88,9 @@ pub fn ensure(
         verdict.look_again = Some(soonest(verdict.look_again, target_groups::LOOK_AGAIN));
     }
     let mut steps = Vec::new();
-    if let Some(wanted) = view.wanted() {
+    // One that would listen on nothing is not made; one that is there goes on.
+    let useful = |wanted: &&Wanted| !wanted.ports.is_empty() || !own.load_balancers.is_empty();
+    if let Some(wanted) = view.wanted().filter(useful) {
         steps.extend(security::open(&view, wanted));
         steps.extend(target_groups::groups(&view, wanted));
         steps.extend(targets.register);

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::load::Load;
 use super::{HTTP, LINES, Nlb, PATIENCE, Site, annotate, pods, run, service};
+use crate::e2e::ask::Transport;
 
 /// Requests a second beside the changes.
 const RATE: u32 = 50;
@@ -32,7 +33,7 @@ pub(crate) fn in_place(cluster: &Cluster, namespace: &str) -> Result<()> {
         for port in [LINES, 443] {
             site.healthy(&nlb, port, 3)?;
         }
-        site.ask(&nlb, false, crate::e2e::ask::Transport::Tcp)?;
+        site.ask(&nlb, false, Transport::Tcp)?;
         let load = Load::start(cluster, nlb.at(LINES), RATE)?;
         port(site, &nlb)?;
         source_ranges(site, &nlb)?;
@@ -208,7 +209,7 @@ pub(crate) fn replacement(cluster: &Cluster, namespace: &str) -> Result<()> {
         site.apply(&[pods(namespace, 2), service(namespace)])?;
         let first = site.published()?;
         let instances = site.healthy(&first, LINES, 3)?;
-        site.ask(&first, false, crate::e2e::ask::Transport::Tcp)?;
+        site.ask(&first, false, Transport::Tcp)?;
         let load = Load::start(cluster, first.at(LINES), RATE)?;
 
         site.annotations(&[("scheme", json!("internet-facing"))])?;
@@ -228,7 +229,7 @@ pub(crate) fn replacement(cluster: &Cluster, namespace: &str) -> Result<()> {
         to_retire(site, &second)?;
 
         // By all three, and by the name in the status.
-        site.ask(&third, false, crate::e2e::ask::Transport::Tcp)?;
+        site.ask(&third, false, Transport::Tcp)?;
         site.curl(&[&format!("http://{}/", third.hostname)])?;
         load.finish_without_failure()?;
         newer.finish_without_failure()?;

@@ -14,6 +14,7 @@ use time::format_description::well_known::Rfc3339;
 use super::load::{Load, Tally};
 use super::{HTTP, LINES, Nlb, PATIENCE, Site, annotate, pods, run, service, service_of_pods};
 use crate::e2e::apply;
+use crate::e2e::ask::Transport;
 use crate::e2e::observe::{condition, get, number};
 
 const RATE: u32 = 200;
@@ -37,7 +38,7 @@ pub(crate) fn rolling_update(cluster: &Cluster, namespace: &str) -> Result<()> {
         site.healthy(&nlb, LINES, 2)?;
         cluster.wait_for_rollout(namespace, "deployment/web", ROLL_OUT)?;
         let before = pods_by_name(site)?;
-        site.ask(&nlb, false, crate::e2e::ask::Transport::Tcp)?;
+        site.ask(&nlb, false, Transport::Tcp)?;
 
         let load = Load::start(cluster, nlb.at(LINES), RATE)?;
         let words = ["rollout", "restart", "deployment/web", "-n", namespace];
@@ -45,27 +46,17 @@ pub(crate) fn rolling_update(cluster: &Cluster, namespace: &str) -> Result<()> {
         let mut held = BTreeSet::new();
         let group = site.listener(&nlb, LINES)?.group;
         wait_for("the end of the roll-out, pod by pod", ROLL_OUT, || {
-            let now = pods_by_name(site)?;
-            // Later than the pods: a pod that was Ready then is healthy now.
-            let targets = site.aws.targets(&group)?;
-            let state = |pod: &Value| {
-                let ip = pod["status"]["podIP"].as_str();
-                let target = targets.iter().find(|one| Some(one.id.as_str()) == ip);
-                target.map_or("absent", |one| one.state.as_str()).to_owned()
-            };
-            for (name, pod) in now.iter().filter(|(name, _)| !before.contains_key(*name)) {
-                let is = |kind: &str| condition(pod, kind).starts_with("True");
-                let healthy = matches!(state(pod).as_str(), "healthy" | "draining");
-                if is("Ready") && !healthy {
-                    let wrong = format!("{name} is Ready, its target {}", state(pod));
+            let seen = look(site, &group, &before)?;
+            for pod in &seen.new {
+                if pod.ready && !pod.healthy {
+                    let wrong = format!("{} is Ready, its target is not healthy", pod.name);
                     return Err(herald_tests::Hopeless(wrong).into());
                 }
-                if is("ContainersReady") && !is("Ready") && !healthy {
-                    held.insert(name.clone());
+                if pod.containers && !pod.ready && !pod.healthy {
+                    held.insert(pod.name.clone());
                 }
             }
-            let gone = before.keys().all(|name| !now.contains_key(name));
-            Ok((gone && now.len() == 2).then_some(()))
+            Ok((seen.old == 0 && seen.new.len() == 2).then_some(()))
         })?;
         let tally = load.finish_without_failure()?;
         enough(&tally)?;
@@ -78,7 +69,68 @@ pub(crate) fn rolling_update(cluster: &Cluster, namespace: &str) -> Result<()> {
         for (name, pod) in &new {
             waited_for_aws(site, name, pod)?;
         }
+        without_the_gate(site, &group, &new)?;
         site.delete()
+    })
+}
+
+/// The gate is what the roll-out waits for: without it, pods count as ready that get nothing from the load balancer yet.
+fn without_the_gate(site: &Site<'_>, group: &str, before: &Pods) -> Result<()> {
+    let long = Settings {
+        registration: Some(PATIENCE.as_secs_f64()),
+        ..Settings::default()
+    };
+    site.aws.moto().settings(Some(site.aws.region()), &long)?;
+    let patch = json!([{ "op": "remove", "path": "/spec/template/spec/readinessGates" }]);
+    let patch = patch.to_string();
+    let words = ["patch", "deployment", "web", "-n", site.namespace];
+    let words = [&words[..], &["--type=json", "-p", &patch]].concat();
+    site.cluster.kubectl(&words)?;
+    wait_for("a pod that is Ready before its target", PATIENCE, || {
+        let seen = look(site, group, before)?;
+        let early = seen.new.into_iter().find(|one| one.ready && !one.healthy);
+        Ok(early.map(|one| println!("without the gate {} is Ready too early", one.name)))
+    })
+}
+
+type Pods = BTreeMap<String, Value>;
+
+/// What is seen of a roll-out.
+struct Seen {
+    /// Pods that were there before.
+    old: usize,
+    new: Vec<SeenPod>,
+}
+
+struct SeenPod {
+    name: String,
+    ready: bool,
+    containers: bool,
+    /// Its target is healthy, or was.
+    healthy: bool,
+}
+
+fn look(site: &Site<'_>, group: &str, before: &Pods) -> Result<Seen> {
+    let pods = pods_by_name(site)?;
+    // Later than the pods: what is not healthy now was not when they were read.
+    let targets = site.aws.targets(group)?;
+    let (old, new): (Vec<_>, Vec<_>) = pods
+        .into_iter()
+        .partition(|(name, _)| before.contains_key(name));
+    let seen = |(name, pod): (String, Value)| {
+        let ip = pod["status"]["podIP"].as_str();
+        let mut own = targets.iter().filter(|one| Some(one.id.as_str()) == ip);
+        let is = |kind: &str| condition(&pod, kind).starts_with("True");
+        SeenPod {
+            healthy: own.any(|one| matches!(one.state.as_str(), "healthy" | "draining")),
+            ready: is("Ready"),
+            containers: is("ContainersReady"),
+            name,
+        }
+    };
+    Ok(Seen {
+        old: old.len(),
+        new: new.into_iter().map(seen).collect(),
     })
 }
 
@@ -109,7 +161,7 @@ pub(crate) fn node_removal(cluster: &Cluster, namespace: &str) -> Result<()> {
             cluster.wait_for_rollout(namespace, "deployment/web", ROLL_OUT)?;
         }
         for (site, nlb) in [(site, &by_instance), (&other, &by_pod)] {
-            site.ask(nlb, false, crate::e2e::ask::Transport::Tcp)?;
+            site.ask(nlb, false, Transport::Tcp)?;
         }
 
         let node = node_to_go(cluster)?;
@@ -223,7 +275,7 @@ fn gated(namespace: &str, replicas: usize) -> Value {
 }
 
 /// The pods `web`, also those that end.
-fn pods_by_name(site: &Site<'_>) -> Result<BTreeMap<String, Value>> {
+fn pods_by_name(site: &Site<'_>) -> Result<Pods> {
     let pods = get(
         site.cluster,
         &["pods", "-n", site.namespace, "-l", "app=web"],

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use herald_provider::{ErrorKind, Identity, Mode, ProviderError};
+use herald_provider_aws::AwsProvider;
 use herald_provider_aws::client::{AwsClient, ConnectError, Options};
-use herald_provider_aws::{Api as _, AwsProvider, Config};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
 
@@ -65,10 +65,9 @@ async fn connect_once(args: Arc<AwsArgs>, kube: Client) -> Result<Connected<Aws>
     let client = AwsClient::connect(options)
         .await
         .map_err(|error| unconnected(&error))?;
-    let mut config = args
+    let config = args
         .config(&uid, client.vpc())
         .map_err(|error| refused(&error))?;
-    find_node_groups(&args, &client, &mut config).await?;
     let counted = client.clone();
     let calls = move || {
         let counts = counted.metrics().counts().into_iter();
@@ -96,32 +95,6 @@ async fn cluster_uid(kube: Client) -> Result<String, ProviderError> {
         .map_err(|error| failed(format!("{error}; the cluster's identity is its UID")))?;
     let uid = namespace.metadata.uid.filter(|uid| !uid.is_empty());
     uid.ok_or_else(|| failed("it has no UID".into()))
-}
-
-/// Enters the security groups of the nodes that are given by their tags.
-async fn find_node_groups(
-    args: &AwsArgs,
-    client: &AwsClient,
-    config: &mut Config,
-) -> Result<(), ProviderError> {
-    let tags = args.node_group_tags().map_err(|error| refused(&error))?;
-    if tags.is_empty() {
-        return Ok(());
-    }
-    let listing = client.list().await?;
-    let carrying = listing.security_groups.into_iter().filter(|group| {
-        tags.iter()
-            .all(|(key, value)| group.tags.get(key) == Some(value))
-    });
-    let found: Vec<String> = carrying.map(|group| group.id).collect();
-    if found.is_empty() {
-        let message = format!("no security group of {} carries {tags:?}", client.vpc());
-        let flag = "--aws-node-security-group-tags";
-        let error = ProviderError::new(ErrorKind::Permission, "find", flag, message);
-        return Err(error.with_code("NodeSecurityGroupNotFound"));
-    }
-    config.node_groups.extend(found);
-    Ok(())
 }
 
 fn refused(error: &anyhow::Error) -> ProviderError {

@@ -189,6 +189,7 @@ impl AwsArgs {
             subnets: words(&self.aws_subnets),
             tags: pairs("--aws-tags", &self.aws_tags)?,
             node_groups: words(&self.aws_node_security_groups).into_iter().collect(),
+            node_group_tags: self.node_group_tags()?,
             pod_groups: words(&self.aws_pod_security_groups).into_iter().collect(),
             node_ports: self.aws_node_port_range,
             node_health_port: self.aws_node_health_port,
@@ -208,7 +209,7 @@ impl AwsArgs {
     }
 
     /// The tags by which node groups are found; empty when they are not.
-    pub(crate) fn node_group_tags(&self) -> Result<BTreeMap<String, String>> {
+    fn node_group_tags(&self) -> Result<BTreeMap<String, String>> {
         pairs(
             "--aws-node-security-group-tags",
             &self.aws_node_security_group_tags,

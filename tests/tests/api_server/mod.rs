@@ -1,5 +1,7 @@
 //! A real kube-apiserver with its etcd on loopback, for tests that need the API and no nodes. Needs no privileges.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -43,7 +45,6 @@ impl Drop for ApiServer {
 
 impl ApiServer {
     /// Starts it and waits until it is ready.
-    #[allow(dead_code, reason = "not every test takes it as it is")]
     pub(crate) fn start() -> Result<Self> {
         Self::start_with(&[])
     }
@@ -214,7 +215,6 @@ pub(crate) struct Kubectl<'a> {
 
 impl<'a> Kubectl<'a> {
     /// Where it goes.
-    #[allow(dead_code, reason = "not every test waits for objects")]
     pub(crate) fn server(&self) -> &'a ApiServer {
         self.server
     }

@@ -1,6 +1,6 @@
 //! Controllers as plain processes, each with its own name in the lease and its own admin port.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use herald_tests::wait_for;
+use herald_tests::{Hopeless, wait_for};
 
 use crate::api_server::DEADLINE;
 
@@ -66,8 +66,12 @@ impl Controller {
             .stderr(to);
         configure(&mut command);
         let child = command.spawn().context("start the controller")?;
-        let controller = Self { child, port };
+        let mut controller = Self { child, port };
         wait_for(&format!("{name} to be ready"), DEADLINE, || {
+            if let Some(status) = controller.child.try_wait()? {
+                let text = fs::read_to_string(&log)?;
+                return Err(Hopeless(format!("{name} ended with {status}: {text}")).into());
+            }
             Ok(controller.page("/readyz")?.starts_with("ok").then_some(()))
         })?;
         Ok(controller)

@@ -107,6 +107,7 @@ where
     pub(super) fn passed(&mut self, passed: Passed) {
         let Passed {
             id,
+            service,
             outcome,
             retry_after,
             failed,
@@ -129,6 +130,11 @@ where
         // A listing that ended meanwhile may not hold what this pass did: it has put it in doubt, and touched it.
         let now = self.now();
         self.schedule.done(&id, retry_after, failed, now);
+        // Told also of a Service that was let go meanwhile: the watch may be faster than the end of the pass.
+        let (key, uid) = &service;
+        for notice in notices {
+            self.parts.events.emit_provided(key, uid, notice);
+        }
         let Some(tracked) = self
             .keys
             .get(&id)
@@ -138,12 +144,6 @@ where
             return;
         };
         let Tracked { view, .. } = tracked;
-        for notice in notices {
-            let key = view.key();
-            self.parts
-                .events
-                .emit_provided(key, &view.request.uid, notice);
-        }
         if let Some(targets) = targets {
             self.gates.found(view.key(), &view.request.uid, targets);
         }

@@ -9,6 +9,7 @@ use herald_controller_core::{
     GateTargets, ProvidedNotice, ProvidedPlan, ProvidedView, Want, plan_provided, plan_releasing,
     plan_unreachable, word,
 };
+use herald_core::ServiceKey;
 use herald_provider::{
     Backoff, Context, Doubt, ErrorKind, Gate as _, LoadBalancerId, LoadBalancerRequest, Mode,
     Outcome, Provider, Reason, Release, UnixTime, ensure, release,
@@ -42,6 +43,8 @@ pub(super) struct Pass<P: Provider> {
 #[derive(Debug)]
 pub(super) struct Passed {
     pub(super) id: LoadBalancerId,
+    /// The Service, which may be another's or gone by now.
+    pub(super) service: (ServiceKey, Arc<str>),
     /// A word for the metrics.
     pub(super) outcome: &'static str,
     pub(super) retry_after: Option<Duration>,
@@ -221,6 +224,7 @@ impl<P: Provider> Pass<P> {
     fn passed(&self, outcome: &'static str, retry_after: Option<Duration>) -> Passed {
         Passed {
             id: self.request.id.clone(),
+            service: service_of(&self.view),
             outcome,
             retry_after,
             failed: false,
@@ -272,6 +276,7 @@ pub(super) async fn say_unreachable(
     let plan = plan_unreachable(&view, want, &reason);
     let mut passed = Passed {
         id: view.id(),
+        service: service_of(&view),
         outcome: "unreachable",
         retry_after: None,
         failed: false,
@@ -307,6 +312,11 @@ pub(super) async fn say_unreachable(
 fn unsaid(mut passed: Passed) -> Passed {
     passed.retry_after = Some(Duration::from_secs(2));
     passed
+}
+
+/// Key and UID, to which Events are attached.
+fn service_of(view: &ProvidedView) -> (ServiceKey, Arc<str>) {
+    (view.key().clone(), view.request.uid.clone())
 }
 
 fn word_for(outcome: &Outcome) -> &'static str {

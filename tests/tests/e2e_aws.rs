@@ -3,20 +3,14 @@
 
 mod e2e;
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use e2e::scenarios::aws::{change, delete, rollout, serve};
 use herald_tests::aws;
 
 fn main() -> ExitCode {
-    let options = aws::Options {
-        // Conditions count targets as the last pass saw them; nothing but the audit tells of health that changes later.
-        controller: BTreeMap::from([("HERALD_AWS_AUDIT_INTERVAL".into(), "3s".into())]),
-        ..aws::Options::default()
-    };
     e2e::run_with_aws(
-        options,
+        aws::Options::default(),
         &[
             ("aws_instance_targets", serve::instance_targets),
             ("aws_ip_targets", serve::ip_targets),

@@ -130,10 +130,11 @@ fn annotate(service: &mut Value, key: &str, value: &str) {
 }
 
 impl Site<'_> {
-    /// Applies objects and waits for the pods `web`.
-    fn apply(&self, objects: &[Value]) -> Result<()> {
-        apply(self.cluster, objects)?;
-        rolled_out(self.cluster, self.namespace, "web")
+    /// Makes the pods `web`, and a Service before them once they are ready, so that their first health check succeeds.
+    fn serve(&self, pods: Value, service: Value) -> Result<()> {
+        apply(self.cluster, &[pods])?;
+        rolled_out(self.cluster, self.namespace, "web")?;
+        apply(self.cluster, &[service])
     }
 
     /// The Service `web` as it is.

@@ -28,7 +28,7 @@ pub(crate) fn in_place(cluster: &Cluster, namespace: &str) -> Result<()> {
         if let Some(ports) = service["spec"]["ports"].as_array_mut() {
             ports.push(https);
         }
-        site.apply(&[pods(namespace, 2), service])?;
+        site.serve(pods(namespace, 2), service)?;
         let nlb = site.published()?;
         for port in [LINES, 443] {
             site.healthy(&nlb, port, 3)?;
@@ -206,7 +206,7 @@ pub(crate) fn replacement(cluster: &Cluster, namespace: &str) -> Result<()> {
             ..Settings::default()
         };
         site.aws.moto().settings(Some(site.aws.region()), &slow)?;
-        site.apply(&[pods(namespace, 2), service(namespace)])?;
+        site.serve(pods(namespace, 2), service(namespace))?;
         let first = site.published()?;
         let instances = site.healthy(&first, LINES, 3)?;
         site.ask(&first, false, Transport::Tcp)?;

@@ -11,7 +11,7 @@ pub(crate) fn delete(cluster: &Cluster, namespace: &str) -> Result<()> {
     run(cluster, namespace, |site| {
         let second = format!("{namespace}-2");
         cluster.kubectl(&["create", "namespace", &second])?;
-        site.apply(&[pods(namespace, 1), service(namespace)])?;
+        site.serve(pods(namespace, 1), service(namespace))?;
         apply(cluster, &[service(&second)])?;
         let nlb = site.published()?;
         site.healthy(&nlb, HTTP, 3)?;

@@ -12,7 +12,7 @@ use herald_provider::testing::conformance::{Harness, Session, block_on};
 use herald_provider::{
     EndpointHealth, EndpointTarget, Ensured, LoadBalancerRequest, Outcome, UnixTime,
 };
-use memory::harness::{Cluster, annotate, config, endpoints, make_ip, port, request};
+use memory::harness::{Cluster, annotate, config, endpoints, make, make_ip, port, request};
 use memory::story::settle;
 
 fn cluster() -> Cluster {
@@ -209,4 +209,39 @@ fn a_refused_service_is_judged_by_what_it_has() {
     block_on(cluster.advance(memory::REGISTRATION));
     let done = block_on(session.ensure(&request));
     assert_eq!(of(&done).healthy.len(), 2);
+}
+
+#[test]
+fn a_failing_target_is_looked_at_again_ever_more_slowly_until_it_is_healthy() {
+    let cluster = cluster();
+    let mut request = web();
+    settle(&cluster, &mut request);
+    cluster.aws.world().sick = true;
+    let session = block_on(Session::start(&cluster));
+    let waits: Vec<_> = (0..10)
+        .map(|_| block_on(session.ensure(&request)).report.retry_after())
+        .collect();
+    let seconds = [2, 4, 8, 16, 32, 64, 128, 256, 300, 300];
+    let wanted = seconds.map(|s| Some(Duration::from_secs(s)));
+    assert_eq!(waits, wanted);
+    cluster.aws.world().sick = false;
+    let done = block_on(session.ensure(&request));
+    assert_eq!(done.report.retry_after(), None);
+    let targets = &done.report.services[0].ports[0].targets;
+    assert_eq!(targets.healthy, targets.registered);
+}
+
+#[test]
+fn nodes_without_a_pod_under_policy_local_are_not_awaited() {
+    let cluster = block_on(make());
+    let mut request = web();
+    request.services[0].local_traffic = true;
+    request.services[0].health_check_node_port = Some(32_000);
+    settle(&cluster, &mut request);
+    cluster.aws.world().sick = true;
+    let session = block_on(Session::start(&cluster));
+    let done = block_on(session.ensure(&request));
+    assert_eq!(done.report.retry_after(), None);
+    let targets = &done.report.services[0].ports[0].targets;
+    assert!(targets.healthy < targets.registered, "{targets:?}");
 }

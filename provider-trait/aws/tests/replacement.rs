@@ -5,6 +5,7 @@
 mod memory;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use herald_core::Protocol;
 use herald_provider::Outcome;
@@ -323,7 +324,16 @@ fn a_replacement_waits_for_no_health_that_the_old_one_does_not_have() {
     // The pods answer no health check, here or there.
     cluster.aws.world().sick = true;
     let mut request = cluster.replaced(&request);
-    settle(&cluster, &mut request);
+    let session = block_on(Session::start(&cluster));
+    // It never settles, because health is awaited; but it is replaced.
+    for _ in 0..40 {
+        let done = block_on(session.ensure(&request));
+        let report = &done.report.services[0];
+        if !report.ingress.is_empty() {
+            request.services[0].published.clone_from(&report.ingress);
+        }
+        block_on(cluster.advance(Duration::from_mins(1)));
+    }
     only(&cluster, |nlb, _| {
         assert_eq!(nlb.spec.scheme.as_str(), "internet-facing");
     });

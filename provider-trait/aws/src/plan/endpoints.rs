@@ -17,8 +17,10 @@ use crate::targets;
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// How much longer each further wait is: what takes minutes is seen within about a tenth of that.
 const LATER: Duration = Duration::from_secs(1);
-/// The longest wait: health checks that fail now may pass some day.
+/// The longest wait while something waits for a target: health checks that fail now may pass some day.
 const SLOWEST: Duration = Duration::from_secs(30);
+/// The longest wait while only the Service's condition would change.
+const IDLE: Duration = Duration::from_mins(5);
 
 /// A target group that a Service's endpoints should be healthy in.
 struct Watched<'a> {
@@ -58,20 +60,25 @@ pub(super) fn health(view: &View<'_>, service: &ServiceRequest) -> Option<Endpoi
     Some(all)
 }
 
-/// When to look at targets again, if health is awaited: a gate is open, or a registration is under way.
+/// When to look at targets again, if their health is awaited: a gate is open, a registration is under way, or a check fails.
 ///
-/// Nothing is awaited of a target that failed its checks when no gate waits for it, so that nodes without a pod of a
-/// Service with policy Local are not looked at for ever.
+/// Nothing is awaited of nodes that fail their checks under policy Local: those without a pod do so for ever.
 pub(super) fn look_again(view: &View<'_>, report: &Report) -> Option<Duration> {
     let serving = |name: &str| {
         let active = view.own.load_balancers.values().filter(|lb| lb.active());
         let mut listeners = active.filter_map(|lb| lb.listeners.as_ref()).flatten();
         listeners.any(|(_, listener)| listener.spec.target_group.name == name)
     };
-    let initial = view.own.target_groups.values().any(|group| {
-        let mut health = group.targets.iter().flat_map(|all| all.values());
-        health.any(|health| *health == Health::Initial) && serving(&group.spec.name)
-    });
+    let (mut initial, mut failing) = (false, false);
+    let groups = view.own.target_groups.values();
+    for group in groups.filter(|group| serving(&group.spec.name)) {
+        let on_purpose = group.spec.target_type == TargetType::Instance
+            && target_groups::purpose(view, group).is_none_or(|(owner, ..)| owner.local_traffic);
+        for health in group.targets.iter().flat_map(BTreeMap::values) {
+            initial |= *health == Health::Initial;
+            failing |= matches!(health, Health::Unhealthy(_)) && !on_purpose;
+        }
+    }
     let gated = report
         .services
         .iter()
@@ -79,13 +86,13 @@ pub(super) fn look_again(view: &View<'_>, report: &Report) -> Option<Duration> {
         .any(|endpoints| !endpoints.waiting.is_empty());
     // Until a load balancer is active its own state is awaited, at its own pace.
     let active = view.own.load_balancers.values().any(LoadBalancer::active);
-    (initial || gated && active).then(|| pace(view.own.looks))
-}
-
-fn pace(looks: u32) -> Duration {
-    FIRST_LOOK
-        .saturating_add(LATER.saturating_mul(looks))
-        .min(SLOWEST)
+    let looks = view.own.looks;
+    if initial || gated && active {
+        let wait = FIRST_LOOK.saturating_add(LATER.saturating_mul(looks));
+        return Some(wait.min(SLOWEST));
+    }
+    let wait = FIRST_LOOK.saturating_mul(1 << looks.min(16));
+    failing.then(|| wait.min(IDLE))
 }
 
 fn watched<'a>(view: &'a View<'_>, service: &'a ServiceRequest) -> Vec<Watched<'a>> {

@@ -36,14 +36,7 @@ fn manifests_are_accepted_and_grant_no_more_than_needed() -> Result<()> {
             "overlay {mode} sets {flag}"
         );
     }
-    let timeout = format!("--timeout={}s", DEADLINE.as_secs());
-    admin.run(&[
-        "wait",
-        "--for=condition=Established",
-        &timeout,
-        "crd",
-        "--all",
-    ])?;
+    admin.wait_for_crds()?;
     // Server-side: kubectl hands fields that were applied client-side over to whoever applies next, which is no apply of ours.
     admin.run(&["apply", "--server-side", "-f", &checkout("deploy/examples")])?;
     aws::examples(&admin)?;

@@ -109,11 +109,13 @@ fn together(cloud: &Cloud) -> Result<()> {
 #[test]
 fn kills_and_pauses_leak_and_double_nothing() -> Result<()> {
     let cloud = Cloud::new(true)?;
-    let result = timed("kill -9", || crashes::at_ten_calls(&cloud)).and_then(|()| {
-        timed("a paused leader", || {
-            leaders::a_paused_one_changes_nothing(&cloud)
-        })
-    });
+    let result = timed("a strange authority", || trouble::of_a_stranger(&cloud))
+        .and_then(|()| timed("kill -9", || crashes::at_ten_calls(&cloud)))
+        .and_then(|()| {
+            timed("a paused leader", || {
+                leaders::a_paused_one_changes_nothing(&cloud)
+            })
+        });
     cloud.explain(result)
 }
 

@@ -181,10 +181,12 @@ impl Aws {
         Ok(all)
     }
 
-    /// An attribute of a load balancer or target group.
+    /// An attribute of a load balancer, listener or target group.
     pub(crate) fn attribute(&self, arn: &str, key: &str) -> Result<String> {
         let (call, parameter) = if arn.contains(":targetgroup/") {
             ("describe_target_group_attributes", "TargetGroupArn")
+        } else if arn.contains(":listener/") {
+            ("describe_listener_attributes", "ListenerArn")
         } else {
             ("describe_load_balancer_attributes", "LoadBalancerArn")
         };

@@ -170,6 +170,12 @@ pub(crate) fn settings_change(cloud: &Cloud, uid: &str, balancer: &Tagged) -> Re
                 && group.is["HealthCheckPath"].as_str() == path
         })
     };
+    // Of the listener on port 81, the first.
+    let idle = |balancer: &Tagged| -> Result<String> {
+        let listeners = cloud.aws.listeners(&balancer.id)?;
+        let arn = listeners[0]["ListenerArn"].as_str().unwrap_or_default();
+        cloud.aws.attribute(arn, "tcp.idle_timeout.seconds")
+    };
     let mut all = made_names(&cloud.aws.made_for(uid)?);
     set(&[
         (
@@ -185,6 +191,10 @@ pub(crate) fn settings_change(cloud: &Cloud, uid: &str, balancer: &Tagged) -> Re
             Some("team=net,app=web"),
         ),
         ("aws-load-balancer-healthcheck-interval", Some("15")),
+        (
+            "aws-load-balancer-listener-attributes.TCP-81",
+            Some("tcp.idle_timeout.seconds=60"),
+        ),
     ])?;
     cloud.until("attributes, tags and interval", uid, |made| {
         let balancer = made.load_balancer()?;
@@ -192,6 +202,7 @@ pub(crate) fn settings_change(cloud: &Cloud, uid: &str, balancer: &Tagged) -> Re
         ensure!(tags == (Some("net"), Some("web")), "{tags:?}");
         ensure!(cloud.aws.attribute(&balancer.id, cross)? == "true");
         ensure!(checks(made, 15, None), "{:?}", made.target_groups);
+        ensure!(idle(balancer)? == "60");
         groups(made, delay, "30")
     })?;
     set(&[
@@ -205,6 +216,7 @@ pub(crate) fn settings_change(cloud: &Cloud, uid: &str, balancer: &Tagged) -> Re
             Some("team=ops"),
         ),
         ("aws-load-balancer-healthcheck-interval", None),
+        ("aws-load-balancer-listener-attributes.TCP-81", None),
     ])?;
     cloud.until("attributes, tags and interval changed back", uid, |made| {
         let balancer = made.load_balancer()?;
@@ -212,6 +224,7 @@ pub(crate) fn settings_change(cloud: &Cloud, uid: &str, balancer: &Tagged) -> Re
         ensure!(tags == (Some("ops"), None), "{tags:?}");
         ensure!(cloud.aws.attribute(&balancer.id, cross)? == "false");
         ensure!(checks(made, 10, None), "{:?}", made.target_groups);
+        ensure!(idle(balancer)? == "350");
         groups(made, delay, "60")
     })?;
     ensure!(

@@ -18,7 +18,7 @@ pub(crate) fn a_contradiction_is_refused_at_the_start(cloud: &Cloud) -> Result<(
     command
         .arg("--claim-classless=true")
         .arg("--aws-claim-classless");
-    cloud.configure(&mut command, cloud.moto.endpoint(), &[]);
+    cloud.configure(&mut command, cloud.moto.endpoint(), None, &[]);
     let output = command.output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(!output.status.success(), "it started");
@@ -35,7 +35,7 @@ pub(crate) fn pools_work_while_aws_does_not(cloud: &Cloud) -> Result<()> {
     objects.apply(&nlb("waiting"))?;
     let configure = |command: &mut Command| {
         // Nobody listens there.
-        cloud.configure(command, "http://127.0.0.1:1", &[]);
+        cloud.configure(command, "http://127.0.0.1:1", None, &[]);
     };
     let controller = cloud.bench().controller("first", configure)?;
     controller.wait_to_lead()?;

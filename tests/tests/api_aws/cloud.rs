@@ -1,7 +1,7 @@
 //! A bench with an AWS: moto, what an operator has in it, and controllers that provision there.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -100,7 +100,13 @@ impl Cloud {
     }
 
     /// The flags and environment of every controller here.
-    pub(crate) fn configure(&self, command: &mut Command, endpoint: &str, flags: &[&str]) {
+    pub(crate) fn configure(
+        &self,
+        command: &mut Command,
+        endpoint: &str,
+        authority: Option<&Path>,
+        flags: &[&str],
+    ) {
         command
             .arg(format!("--aws-cluster-name={CLUSTER}"))
             .arg(format!("--aws-region={REGION}"))
@@ -111,15 +117,15 @@ impl Cloud {
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("AWS_EC2_METADATA_DISABLED", "true");
-        if let Some(authority) = &self.authority {
+        if let Some(authority) = authority {
             command.arg(format!("--aws-ca-bundle={}", authority.display()));
         }
     }
 
     /// Starts a controller and waits until it leads.
     pub(crate) fn controller(&self, name: &str, flags: &[&str]) -> Result<Controller> {
-        let configure =
-            |command: &mut Command| self.configure(command, self.moto.endpoint(), flags);
+        let (endpoint, authority) = (self.moto.endpoint(), self.authority.as_deref());
+        let configure = |command: &mut Command| self.configure(command, endpoint, authority, flags);
         let controller = self.bench.controller(name, configure)?;
         controller.wait_to_lead()?;
         Ok(controller)

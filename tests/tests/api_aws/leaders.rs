@@ -18,7 +18,8 @@ pub(crate) fn a_paused_one_changes_nothing(cloud: &Cloud) -> Result<()> {
     let objects = cloud.objects();
     let old = cloud.controller("old", &[])?;
     let stand_by = cloud.bench().controller("new", |command| {
-        cloud.configure(command, cloud.moto.endpoint(), &[]);
+        let (endpoint, authority) = (cloud.moto.endpoint(), cloud.authority.as_deref());
+        cloud.configure(command, endpoint, authority, &[]);
         // By its access key the log tells the two apart.
         command
             .env("AWS_ACCESS_KEY_ID", "other")

@@ -219,6 +219,14 @@ impl<'a> Kubectl<'a> {
         self.server
     }
 
+    /// Waits until all custom resources are served.
+    pub(crate) fn wait_for_crds(&self) -> Result<()> {
+        let established = "--for=condition=Established";
+        let timeout = format!("--timeout={}s", DEADLINE.as_secs());
+        self.run(&["wait", established, &timeout, "crd", "--all"])
+            .map(drop)
+    }
+
     /// What it prints; its complaint is the error.
     pub(crate) fn run(&self, args: &[&str]) -> Result<String> {
         text(args, &self.output(args, None)?)

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::api_server::{ApiServer, DEADLINE, Kubectl, checkout};
+use crate::api_server::{ApiServer, Kubectl, checkout};
 use crate::controller::objects::Objects;
 use crate::controller::process::{Controller, build};
 
@@ -26,14 +26,7 @@ impl Bench {
         let program = build()?;
         let admin = server.admin();
         admin.run(&["apply", "--server-side", "-k", &checkout(manifests)])?;
-        let timeout = format!("--timeout={}s", DEADLINE.as_secs());
-        admin.run(&[
-            "wait",
-            "--for=condition=Established",
-            &timeout,
-            "crd",
-            "--all",
-        ])?;
+        admin.wait_for_crds()?;
         let folder = TempDir::with_prefix("herald-controller-")?;
         kubeconfig(&server, folder.path())?;
         Ok(Self {

@@ -9,6 +9,8 @@
 )]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
+pub mod changes;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -188,7 +188,7 @@ fn a_change_that_is_undone_in_time_keeps_the_old_load_balancer() {
     for _ in 0..12 {
         let done = block_on(session.ensure(&changed));
         changed.services[0].published = done.report.services[0].ingress.clone();
-        block_on(cluster.advance(std::time::Duration::from_secs(20)));
+        block_on(cluster.advance(Duration::from_secs(20)));
     }
     assert_ne!(
         changed.services[0].published, request.services[0].published,

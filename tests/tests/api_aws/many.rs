@@ -17,13 +17,13 @@ use crate::controller::objects::condition;
 
 const COUNT: usize = 200;
 /// More than an account has at first, so that the test takes a minute; each with its burst.
-const READS: (f64, f64) = (100.0, 40.0);
+const READS: (f64, f64) = (150.0, 40.0);
 const CHANGES: (f64, f64) = (30.0, 20.0);
 const TARGETS: (f64, f64) = (30.0, 20.0);
 /// How long a busy machine may hold calls up on their way, in seconds.
 const SLACK: f64 = 3.0;
 const RATES: [&str; 3] = [
-    "--aws-read-rate=100/40",
+    "--aws-read-rate=150/40",
     "--aws-change-rate=30/20",
     "--aws-target-rate=30/20",
 ];
@@ -72,6 +72,10 @@ pub(crate) fn at_once(cloud: &Cloud) -> Result<()> {
             ours(all)
         );
     }
+    // All of them want the one group that the cluster shares.
+    let shared = made.security_groups.iter();
+    let shared = shared.filter(|group| group.tag("heraldlb.io/role") == Some("backend"));
+    ensure!(shared.count() == 1, "{:?}", made.security_groups);
     let all = calls::since(&cloud.moto, 0)?;
     let injected = all.iter().filter(|call| call.injected).count();
     ensure!(injected == 100, "{injected} calls were throttled");
@@ -140,7 +144,7 @@ fn all_provisioned(cloud: &Cloud) -> Result<()> {
 /// Nothing differs: a resync reads what docs/aws.md says, and changes nothing.
 pub(crate) fn idle(cloud: &Cloud) -> Result<()> {
     let mark = calls::mark(&cloud.moto)?;
-    let flags = ["--aws-audit-interval=1h", "--aws-resync-interval=20s"];
+    let flags = ["--aws-audit-interval=1h", "--aws-resync-interval=15s"];
     let controller = cloud.controller("only", &[&RATES[..], &flags].concat())?;
     // From the second resync to the third: the first one is the start.
     let second = wait_for("three resyncs", DEADLINE, || {

@@ -68,6 +68,17 @@ impl PodView {
         self.could_serve() && open
     }
 
+    /// What its gate makes of its endpoints.
+    fn place(&self) -> Place {
+        if self.waits_for_traffic() {
+            Place::Waits
+        } else if self.could_serve() {
+            Place::Keeps
+        } else {
+            Place::Ordinary
+        }
+    }
+
     /// Whether nothing but gates for the health of targets can keep the pod from being Ready.
     fn could_serve(&self) -> bool {
         !self.ended && self.containers_ready && self.others.is_empty()
@@ -153,10 +164,10 @@ impl GateIndex {
         if known.is_some_and(|known| known.version > pod.version) {
             return BTreeSet::new();
         }
-        let waited = known.is_some_and(PodView::waits_for_traffic);
+        let before = known.map_or(Place::Ordinary, PodView::place);
         let moved = known
             .is_some_and(|known| known.labels != pod.labels || known.addresses != pod.addresses);
-        let look = waited != pod.waits_for_traffic() || (waited && moved);
+        let look = before != pod.place() || (before == Place::Waits && moved);
         let services = if look {
             self.selecting(&pod)
         } else {
@@ -223,21 +234,22 @@ impl GateIndex {
         }
     }
 
-    /// Forgets what passes found: it is of an earlier term.
+    /// Forgets what passes found: it is of an earlier term. All open gates are decided again, also those that the earlier term
+    /// could not write.
     pub fn forget_targets(&mut self) {
         for (_, targets) in self.services.values_mut().flat_map(BTreeMap::values_mut) {
             *targets = GateTargets::Unknown;
         }
+        let pods = self.pods.values().flat_map(BTreeMap::values);
+        let open = pods.filter(|pod| pod.undecided());
+        self.dirty.extend(open.map(|pod| pod.key.clone()));
     }
 
     /// What a pod's gate makes of its endpoint with this address.
     pub fn place(&self, pod: &ServiceKey, address: IpAddr) -> Place {
-        let pod = self.pod(pod).filter(|pod| pod.could_serve());
-        match pod.filter(|pod| pod.addresses.contains(&address)) {
-            None => Place::Ordinary,
-            Some(pod) if pod.waits_for_traffic() => Place::Waits,
-            Some(_) => Place::Keeps,
-        }
+        let pod = self.pod(pod);
+        let pod = pod.filter(|pod| pod.addresses.contains(&address));
+        pod.map_or(Place::Ordinary, PodView::place)
     }
 
     /// A pod with the gate.

@@ -47,7 +47,11 @@ fn an_endpoint_is_taken_up_while_its_pod_waits_and_passes_are_asked_for() {
     let mut failed = pod("a");
     failed.gate = index.pod(&key("a")).unwrap().gate.clone();
     failed.containers_ready = false;
-    index.observe_pod(failed);
+    assert_eq!(
+        index.observe_pod(failed),
+        BTreeSet::from([key("web")]),
+        "the slice may have said so before"
+    );
     assert_eq!(index.place(&key("a"), address), Place::Ordinary);
     // The next pod of this name, as of a StatefulSet.
     let mut next = pod("a");

@@ -245,6 +245,7 @@ where
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let due = self.next_due();
+            let leads = self.leads().is_some();
             tokio::select! {
                 biased;
                 // Its only value to come is true.
@@ -261,7 +262,7 @@ where
                     Err(failure) => error!(%failure, "a pass ended without a result"),
                 },
                 _ = tick.tick() => self.levels(),
-                touched = self.gates.turn() => self.touch(touched),
+                touched = self.gates.turn(leads) => self.touch(touched),
                 Some(input) = inputs.recv() => self.observe(input),
                 () = sleep_until(due) => {}
             }

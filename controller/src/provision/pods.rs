@@ -196,11 +196,12 @@ impl Gates {
         }
     }
 
-    /// Waits until a write has ended or one that failed is due again, and gives the Services to look at. Can be dropped at any time;
-    /// call [`dispatch`](Self::dispatch) after it.
-    pub(crate) async fn turn(&mut self) -> BTreeSet<ServiceKey> {
-        let room = self.busy.len() < WRITES;
-        let due = self.retries.next().filter(|_| room);
+    /// Waits until a write has ended or, if this replica `may_write`, one that failed is due again, and gives the Services to look
+    /// at. Can be dropped at any time; call [`dispatch`](Self::dispatch) after it.
+    pub(crate) async fn turn(&mut self, may_write: bool) -> BTreeSet<ServiceKey> {
+        // What `dispatch` would not take must not end the wait: it would end it again at once, for ever.
+        let takes = may_write && self.listed && self.busy.len() < WRITES;
+        let due = self.retries.next().filter(|_| takes);
         tokio::select! {
             Some(done) = self.writes.join_next() => match done {
                 Ok(done) => self.written(done),

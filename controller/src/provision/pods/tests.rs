@@ -135,7 +135,7 @@ async fn a_gate_is_written_once_by_the_leader_only() {
     assert!(gates.busy.is_empty(), "this replica does not lead");
     gates.dispatch(true);
     assert_eq!(gates.busy.len(), 1);
-    gates.turn().await;
+    gates.turn(true).await;
     gates.dispatch(true);
     assert!(gates.busy.is_empty());
     assert_eq!(gates.open(), 0);
@@ -179,14 +179,14 @@ async fn a_write_that_fails_is_tried_again_and_one_to_a_pod_that_is_gone_is_not(
     let mut gates = listed(client);
     for attempt in 1..=3 {
         gates.dispatch(true);
-        gates.turn().await;
+        gates.turn(true).await;
         assert_eq!(asked.lock().unwrap().len(), attempt);
         // Until the next one is due.
         if attempt < 3 {
             assert_eq!(gates.open(), 1);
             gates.dispatch(true);
             assert!(gates.busy.is_empty(), "it waits first");
-            gates.turn().await;
+            gates.turn(true).await;
         }
     }
     assert_eq!(gates.open(), 0);
@@ -195,7 +195,7 @@ async fn a_write_that_fails_is_tried_again_and_one_to_a_pod_that_is_gone_is_not(
         let (client, asked) = server(vec![code]);
         let mut gates = listed(client);
         gates.dispatch(true);
-        gates.turn().await;
+        gates.turn(true).await;
         gates.dispatch(true);
         assert!(gates.busy.is_empty());
         assert_eq!(
@@ -203,6 +203,37 @@ async fn a_write_that_fails_is_tried_again_and_one_to_a_pod_that_is_gone_is_not(
             (None, 1)
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_write_wakes_nobody_who_may_not_write() {
+    let (client, asked) = server(vec![500]);
+    let mut gates = listed(client);
+    gates.dispatch(true);
+    // The leadership ends while the write is under way.
+    gates.follow();
+    gates.turn(false).await;
+    let wait = Duration::from_secs(60);
+    let woken = tokio::time::timeout(wait, gates.turn(false)).await;
+    assert!(woken.is_err(), "there is nothing to do");
+    // A lease that was renewed late: it goes on.
+    gates.turn(true).await;
+    gates.dispatch(true);
+    gates.turn(true).await;
+    assert_eq!((gates.open(), asked.lock().unwrap().len()), (0, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_term_could_not_write_is_written_in_the_next() {
+    let (client, asked) = server(vec![500]);
+    let mut gates = listed(client);
+    gates.dispatch(true);
+    gates.turn(true).await;
+    // Nobody tells of the pod again.
+    gates.follow();
+    gates.dispatch(true);
+    gates.end().await;
+    assert_eq!(asked.lock().unwrap().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -66,10 +66,13 @@ where
     /// Enters a Service. Only those that can matter are kept.
     pub(super) fn observe_service(&mut self, view: ProvidedView) {
         let key = view.key().clone();
-        let known = self.services.get(&key).map(|tracked| &tracked.view);
-        if known.is_some_and(|known| known.id() != view.id()) {
-            // Another Service of the same name.
-            self.forget_service(&key);
+        if let Some(Tracked { view: known, .. }) = self.services.get(&key) {
+            if known.id() != view.id() {
+                // Another Service of the same name.
+                self.forget_service(&key);
+            } else if view.version < known.version {
+                return;
+            }
         }
         let id = view.id();
         if want(&view, &self.parts.identity) == Want::Ignore {
@@ -88,9 +91,6 @@ where
             self.schedule.touch(&id, now);
             return;
         };
-        if view.version < tracked.view.version {
-            return;
-        }
         let same = !changed(&tracked.view, &view, &self.parts.identity.finalizer);
         // The watch may be faster than the answer to our own write of the status: the end of the pass compares.
         let touched =
@@ -101,24 +101,26 @@ where
         }
     }
 
-    /// Enters what a pass wrote: nothing that has to be looked at again.
+    /// Enters what a pass knew last, if that is news: nothing that has to be looked at again.
     pub(super) fn observe_written(&mut self, written: ProvidedView) {
+        let Some(tracked) = self.services.get_mut(written.key()) else {
+            return;
+        };
+        // The watch may have told of what came after.
+        if tracked.view.id() != written.id() || tracked.view.version >= written.version {
+            return;
+        }
         if want(&written, &self.parts.identity) == Want::Ignore {
             self.forget_service(&written.key().clone());
             return;
         }
-        if let Some(tracked) = self.services.get_mut(written.key())
-            && tracked.view.id() == written.id()
-            && tracked.view.version < written.version
-        {
-            let changed = changed(&tracked.view, &written, &self.parts.identity.finalizer);
-            let id = written.id();
-            tracked.view = written;
-            // Its user changed it between our look and our write.
-            if changed {
-                let now = self.start.elapsed();
-                self.schedule.touch(&id, now);
-            }
+        let changed = changed(&tracked.view, &written, &self.parts.identity.finalizer);
+        let id = written.id();
+        tracked.view = written;
+        // Its user changed it between our look and our write.
+        if changed {
+            let now = self.start.elapsed();
+            self.schedule.touch(&id, now);
         }
     }
 

@@ -107,12 +107,11 @@ where
     pub(super) fn passed(&mut self, passed: Passed) {
         let Passed {
             id,
-            service,
+            view: seen,
             outcome,
             retry_after,
             failed,
             again,
-            written,
             notices,
             warned,
             targets,
@@ -131,9 +130,9 @@ where
         let now = self.now();
         self.schedule.done(&id, retry_after, failed, now);
         // Told also of a Service that was let go meanwhile: the watch may be faster than the end of the pass.
-        let (key, uid) = &service;
+        let uid = &seen.request.uid;
         for notice in notices {
-            self.parts.events.emit_provided(key, uid, notice);
+            self.parts.events.emit_provided(seen.key(), uid, notice);
         }
         let Some(tracked) = self
             .keys
@@ -149,13 +148,11 @@ where
         }
         tracked.warned = warned;
         tracked.outcome = Some(outcome);
-        if let Some(written) = written {
-            // Somebody wrote the status after us.
-            let meddled = view.version > written.version && view.status != written.status;
-            if again || meddled {
-                self.schedule.touch(&id, now);
-            }
-            self.observe_written(written);
+        // Somebody wrote the status after we looked, or wrote it ourselves.
+        let meddled = view.version > seen.version && view.status != seen.status;
+        if again || meddled {
+            self.schedule.touch(&id, now);
         }
+        self.observe_written(seen);
     }
 }

@@ -9,7 +9,6 @@ use herald_controller_core::{
     GateTargets, ProvidedNotice, ProvidedPlan, ProvidedView, Want, plan_provided, plan_releasing,
     plan_unreachable, word,
 };
-use herald_core::ServiceKey;
 use herald_provider::{
     Backoff, Context, Doubt, ErrorKind, Gate as _, LoadBalancerId, LoadBalancerRequest, Mode,
     Outcome, Provider, Reason, Release, UnixTime, ensure, release,
@@ -43,16 +42,14 @@ pub(super) struct Pass<P: Provider> {
 #[derive(Debug)]
 pub(super) struct Passed {
     pub(super) id: LoadBalancerId,
-    /// The Service, which may be another's or gone by now.
-    pub(super) service: (ServiceKey, Arc<str>),
+    /// The Service as the pass knew it last, by the look it began with or by its own writes; it may be another's or gone by now.
+    pub(super) view: ProvidedView,
     /// A word for the metrics.
     pub(super) outcome: &'static str,
     pub(super) retry_after: Option<Duration>,
     pub(super) failed: bool,
     /// Look again at once: what was published changed, and the provider waits for that.
     pub(super) again: bool,
-    /// The Service as last written.
-    pub(super) written: Option<ProvidedView>,
     pub(super) notices: Vec<ProvidedNotice>,
     /// All warnings that hold.
     pub(super) warned: Vec<Reason>,
@@ -81,20 +78,17 @@ impl<P: Provider> Pass<P> {
             Want::Release => self.release().await,
             Want::Ignore => self.passed("ignored", None),
         };
+        passed.view = self.view;
         passed.took = began.elapsed();
         passed
     }
 
     async fn ensure(&mut self) -> Passed {
-        let mut written = None;
         let finalizer = &self.provider.identity().finalizer;
         // Before the first call that changes anything; without changes there is nothing to come back for.
         if self.mode == Mode::Live && !self.view.holds(finalizer) {
             match self.finalize().await {
-                Ok(view) => {
-                    self.view = view.clone();
-                    written = Some(view);
-                }
+                Ok(view) => self.view = view,
                 Err(error) => return self.unwritten("setting the finalizer", &error),
             }
         }
@@ -112,7 +106,6 @@ impl<P: Provider> Pass<P> {
             let slow = Backoff::for_kind(ErrorKind::Terminal);
             passed.retry_after = Some(slow.delay(self.failures, random()));
         }
-        passed.written = written;
         let given = self.request.services.first();
         passed.targets = given.map(|given| GateTargets::of(&report, given));
         if !self.gate.may_write() {
@@ -128,9 +121,7 @@ impl<P: Provider> Pass<P> {
         passed.warned.clone_from(&report.warnings);
         let before = self.view.request.published.clone();
         self.say(plan, &mut passed).await;
-        if let Some(view) = &passed.written {
-            passed.again = view.request.published != before;
-        }
+        passed.again = self.view.request.published != before;
         passed
     }
 
@@ -163,7 +154,7 @@ impl<P: Provider> Pass<P> {
             let removed = self.writer.remove_finalizer(&self.view).await;
             self.wrote("finalizer", removed.as_ref().map(drop), began);
             match removed {
-                Ok(view) => passed.written = Some(view),
+                Ok(view) => self.view = view,
                 Err(error) => passed = self.unwritten("removing the finalizer", &error),
             }
         }
@@ -177,10 +168,7 @@ impl<P: Provider> Pass<P> {
             let result = self.writer.write_status(&self.view, desired).await;
             self.wrote("provided", result.as_ref().map(drop), began);
             match result {
-                Ok(view) => {
-                    self.view = view.clone();
-                    passed.written = Some(view);
-                }
+                Ok(view) => self.view = view,
                 Err(error) => {
                     let unwritten = self.unwritten("writing the status", &error);
                     passed.retry_after =
@@ -224,12 +212,11 @@ impl<P: Provider> Pass<P> {
     fn passed(&self, outcome: &'static str, retry_after: Option<Duration>) -> Passed {
         Passed {
             id: self.request.id.clone(),
-            service: service_of(&self.view),
+            view: self.view.clone(),
             outcome,
             retry_after,
             failed: false,
             again: false,
-            written: None,
             notices: Vec::new(),
             warned: self.warned.clone(),
             targets: None,
@@ -276,31 +263,30 @@ pub(super) async fn say_unreachable(
     let plan = plan_unreachable(&view, want, &reason);
     let mut passed = Passed {
         id: view.id(),
-        service: service_of(&view),
+        view,
         outcome: "unreachable",
         retry_after: None,
         failed: false,
         again: false,
-        written: None,
         notices: Vec::new(),
         warned: Vec::new(),
         targets: None,
         took: Duration::ZERO,
     };
     if let Some(desired) = plan.write.filter(|_| gate.may_write()) {
-        let result = writer.write_status(&view, &desired).await;
+        let result = writer.write_status(&passed.view, &desired).await;
         let outcome = result.as_ref().map_or_else(ApplyError::outcome, |_| "ok");
         metrics.wrote("provided", outcome, began.elapsed());
         match result {
             Ok(view) => {
-                passed.written = Some(view);
+                passed.view = view;
                 passed.notices = plan.notices;
             }
             Err(error) => {
                 passed.failed = true;
                 passed.retry_after =
                     Some(Backoff::for_kind(ErrorKind::Retryable).delay(2, random()));
-                warn!(service = %view.request.key, %error, "writing the status failed, trying again");
+                warn!(service = %passed.view.key(), %error, "writing the status failed, trying again");
             }
         }
     }
@@ -312,11 +298,6 @@ pub(super) async fn say_unreachable(
 fn unsaid(mut passed: Passed) -> Passed {
     passed.retry_after = Some(Duration::from_secs(2));
     passed
-}
-
-/// Key and UID, to which Events are attached.
-fn service_of(view: &ProvidedView) -> (ServiceKey, Arc<str>) {
-    (view.key().clone(), view.request.uid.clone())
 }
 
 fn word_for(outcome: &Outcome) -> &'static str {

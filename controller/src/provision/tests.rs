@@ -90,6 +90,48 @@ async fn one_that_is_no_load_balancer_any_more_is_released_and_stays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_answer_to_the_end_of_a_release_does_not_undo_what_was_told_since() {
+    let mut bench = Bench::new(&["web"]);
+    bench.lead(1).await;
+    bench.provisioned("web").await;
+    let spec = bench.server.object("web").unwrap()["spec"].clone();
+    bench.server.lag(s(3));
+    bench.server.change("web", |object| {
+        object["spec"]["type"] = serde_json::json!("ClusterIP");
+        object["status"]["loadBalancer"] = serde_json::json!({});
+    });
+    bench.tell("web").await;
+    let released = |bench: &Bench| {
+        let web = bench.server.object("web").unwrap();
+        web["metadata"]["finalizers"] == serde_json::json!([])
+    };
+    bench.until("its release", released).await;
+    // The watch is faster than the answer, and so is the Service's owner, who changed their mind.
+    bench.tell("web").await;
+    bench.server.lag(Duration::ZERO);
+    bench.server.change("web", |object| object["spec"] = spec);
+    bench.tell("web").await;
+    bench.provisioned("web").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_does_to_the_status_during_a_pass_is_mended_after_it() {
+    let mut bench = Bench::new(&["lazy-web"]);
+    bench.lead(1).await;
+    bench.provisioned("lazy-web").await;
+    bench.pass_time(s(20)).await;
+    bench.until("an audit", |bench| bench.reading() == 1).await;
+    bench.server.change("lazy-web", |object| {
+        object["status"] = serde_json::json!({});
+    });
+    bench.tell("lazy-web").await;
+    bench.pass_time(s(7)).await;
+    let web = bench.server.object("lazy-web").unwrap();
+    let ingress = &web["status"]["loadBalancer"]["ingress"];
+    assert!(ingress[0]["hostname"].is_string(), "{web}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn services_that_always_fail_slowly_delay_no_other() {
     let bad: Vec<String> = (0..60).map(|n| format!("bad-{n}")).collect();
     let mut bench = Bench::new(&bad.iter().map(String::as_str).collect::<Vec<_>>());

@@ -39,6 +39,8 @@ struct Stored {
     finalized: BTreeMap<String, usize>,
     /// Type and reason of the Events, by Service.
     events: Vec<(String, String, String)>,
+    /// How long an answer takes after its write.
+    lag: Duration,
 }
 
 /// An API server that keeps Services and takes Events.
@@ -58,6 +60,10 @@ impl Server {
                 let body = body.collect_bytes().await.unwrap();
                 let body: Value = serde_json::from_slice(&body).unwrap();
                 let (code, answer) = server.answer(parts.uri.path(), &body);
+                let lag = server.stored.lock().unwrap().lag;
+                if !lag.is_zero() {
+                    tokio::time::sleep(lag).await;
+                }
                 let bytes = answer.to_string().into_bytes();
                 let answer = axum::http::Response::builder().status(code);
                 let answer = answer.body(kube::client::Body::from(bytes));
@@ -138,6 +144,11 @@ impl Server {
         object["metadata"]["resourceVersion"] = version;
     }
 
+    /// From now on answers come this long after their writes.
+    pub(super) fn lag(&self, lag: Duration) {
+        self.stored.lock().unwrap().lag = lag;
+    }
+
     pub(super) fn delete(&self, name: &str) {
         self.change(name, |object| {
             object["metadata"]["deletionTimestamp"] = json!("2026-11-21T10:00:00Z");
@@ -179,10 +190,13 @@ impl Server {
 struct Knobs {
     listings: AtomicUsize,
     unreadable: AtomicBool,
+    /// Slow reads under way.
+    reading: AtomicUsize,
     unconnected: Mutex<Option<ErrorKind>>,
 }
 
-/// The in-memory provider; load balancers of Services named `slow-…` take 5 s a call, those of `bad-…` take 30 s and fail.
+/// The in-memory provider; load balancers of Services named `slow-…` take 5 s a changing call, those of `lazy-…` 5 s a read, and
+/// those of `bad-…` take 30 s and fail.
 #[derive(Debug)]
 struct Moody {
     inner: FakeProvider,
@@ -236,6 +250,11 @@ impl Provider for Moody {
         }
         if !step.changes() && self.knobs.unreadable.load(Ordering::Relaxed) {
             return Err(failed("Read"));
+        }
+        if text.contains("uid-lazy-") && !step.changes() {
+            self.knobs.reading.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            self.knobs.reading.fetch_sub(1, Ordering::Relaxed);
         }
         let seen = self.inner.apply(step, gate).await;
         if text.contains("uid-slow-") && step.changes() {
@@ -454,6 +473,11 @@ impl Bench {
 
     pub(super) fn asked_for_list(&self) -> u64 {
         *self.relisted.borrow()
+    }
+
+    /// Slow reads under way.
+    pub(super) fn reading(&self) -> usize {
+        self.knobs.reading.load(Ordering::Relaxed)
     }
 
     pub(super) fn fail_reads(&self, fail: bool) {

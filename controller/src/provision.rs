@@ -161,6 +161,14 @@ struct Tracked {
     outcome: Option<&'static str>,
 }
 
+/// A pass under way.
+struct Running<I> {
+    /// The last one before it failed.
+    failing: bool,
+    /// The inventory it works on.
+    inventory: Option<Arc<Mutex<I>>>,
+}
+
 /// What ended beside us.
 enum Done<P: Provider> {
     Passed(Box<Passed>),
@@ -187,8 +195,7 @@ pub(crate) struct Provisioner<P: Provider> {
     /// The term in which we began to work.
     term: Option<u64>,
     schedule: Schedule,
-    /// Passes under way, and whether the last one before failed.
-    running: HashMap<LoadBalancerId, bool>,
+    running: HashMap<LoadBalancerId, Running<P::Inventory>>,
     /// Due, but too many that failed are under way.
     held: VecDeque<Work>,
     jobs: JoinSet<Done<P>>,

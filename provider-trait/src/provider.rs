@@ -144,6 +144,15 @@ pub trait Provider: Send + Sync {
         doubt: Doubt<'_, Self::Step>,
     );
 
+    /// Enters into a fresh inventory what an `older` one knows of a load balancer that was worked on while the fresh one was being
+    /// listed: what was made meanwhile may be missing in it. The next plan begins by reading all of that.
+    fn carry_over(
+        &self,
+        inventory: &mut Self::Inventory,
+        older: &Self::Inventory,
+        id: &LoadBalancerId,
+    );
+
     /// The load balancers of this cluster that the inventory holds, wanted or not.
     fn found(&self, inventory: &Self::Inventory) -> BTreeSet<LoadBalancerId>;
 }

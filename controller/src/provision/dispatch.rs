@@ -9,7 +9,7 @@ use herald_provider::{EndpointTarget, LoadBalancerRequest, Provider, ServiceRequ
 
 use super::gate::LeaderGate;
 use super::pass::{Pass, Passed, say_unreachable};
-use super::{Done, Provisioner, Tracked};
+use super::{Done, Provisioner, Running, Tracked};
 
 impl<P: Provider + 'static> Provisioner<P>
 where
@@ -27,7 +27,7 @@ where
             term,
         };
         while self.running.len() < self.parts.pace.parallel {
-            let failing = self.running.values().filter(|failing| **failing).count();
+            let failing = self.running.values().filter(|pass| pass.failing).count();
             let room = failing < (self.parts.pace.parallel / 2).max(1);
             let now = self.now();
             let held = if room { self.held.pop_front() } else { None };
@@ -55,7 +55,10 @@ where
                 .done(&work.id, Some(wait), false, self.start.elapsed());
             return;
         };
-        slot.insert(work.failures > 0);
+        slot.insert(Running {
+            failing: work.failures > 0,
+            inventory: self.inventory.clone(),
+        });
         if let Some(beside) = &mut self.listing {
             beside.insert(work.id.clone());
         }
@@ -117,7 +120,13 @@ where
             targets,
             took,
         } = passed;
-        self.running.remove(&id);
+        if let Some(Running {
+            inventory: Some(of_pass),
+            ..
+        }) = self.running.remove(&id)
+        {
+            self.carry_over(&of_pass, &id);
+        }
         if outcome == "released" {
             self.found.remove(&id);
         }

@@ -4,10 +4,10 @@
 //! beside the listing is read again one by one.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use herald_provider::{Backoff, Doubt, LoadBalancerId, Provider, ProviderError, Reason};
+use herald_provider::{Backoff, LoadBalancerId, Provider, ProviderError, Reason};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -96,11 +96,13 @@ where
             return;
         };
         self.found = connected.provider.found(&inventory);
-        for id in beside {
-            let doubt = Doubt::Unclear(&[]);
-            connected.provider.forget(&mut inventory, id, doubt);
+        if let Some(older) = &self.inventory {
+            let older = older.lock().unwrap_or_else(PoisonError::into_inner);
+            for id in beside {
+                connected.provider.carry_over(&mut inventory, &older, id);
+            }
         }
-        // Passes under way end on the inventory they began with.
+        // Passes under way end on the inventory they began with, and what they do there is carried over then.
         self.inventory = Some(Arc::new(Mutex::new(inventory)));
         self.list_failures = 0;
         self.list_at = Instant::now() + self.parts.pace.resync;
@@ -108,5 +110,17 @@ where
         let provider = self.parts.identity.name;
         self.parts.metrics.provider().listed(provider, true);
         self.touch_all();
+    }
+
+    /// Carries over what a pass that has ended did on an inventory that was replaced meanwhile.
+    pub(super) fn carry_over(&self, of_pass: &Arc<Mutex<P::Inventory>>, id: &LoadBalancerId) {
+        let (Some(connected), Some(current)) = (&self.connected, &self.inventory) else {
+            return;
+        };
+        if !Arc::ptr_eq(of_pass, current) {
+            let older = of_pass.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+            connected.provider.carry_over(&mut current, &older, id);
+        }
     }
 }

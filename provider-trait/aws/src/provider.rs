@@ -97,6 +97,10 @@ impl<A: Api> Provider for AwsProvider<A> {
         inventory.forget(id, &doubt);
     }
 
+    fn carry_over(&self, inventory: &mut Inventory, older: &Inventory, id: &LoadBalancerId) {
+        inventory.carry_over(older, id);
+    }
+
     fn found(&self, inventory: &Inventory) -> BTreeSet<LoadBalancerId> {
         let own = inventory.own.iter().filter(|(_, own)| !own.is_empty());
         own.map(|(id, _)| id.clone()).collect()

@@ -276,6 +276,15 @@ impl Provider for Moody {
         self.inner.forget(inventory, id, doubt);
     }
 
+    fn carry_over(
+        &self,
+        inventory: &mut FakeInventory,
+        older: &FakeInventory,
+        id: &LoadBalancerId,
+    ) {
+        self.inner.carry_over(inventory, older, id);
+    }
+
     fn found(&self, inventory: &FakeInventory) -> BTreeSet<LoadBalancerId> {
         self.inner.found(inventory)
     }

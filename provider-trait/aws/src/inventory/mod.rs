@@ -123,6 +123,18 @@ impl Inventory {
         }
     }
 
+    /// Marks one load balancer as to be read again, with all that an `older` inventory has of it.
+    pub fn carry_over(&mut self, older: &Self, id: &LoadBalancerId) {
+        let own = self.own.entry(id.clone()).or_default();
+        own.doubt = Unsure::Everything;
+        if let Some(older) = older.own.get(id) {
+            // What is known is read again by itself; a suspect costs a call for each kind that it may be of.
+            let known: BTreeSet<String> = own.names().cloned().collect();
+            let missing = older.names().filter(|name| !known.contains(*name));
+            own.suspects.extend(missing.cloned());
+        }
+    }
+
     /// Marks one load balancer as to be read again.
     pub fn forget(&mut self, id: &LoadBalancerId, doubt: &Doubt<'_, Step>) {
         let own = self.own.entry(id.clone()).or_default();
@@ -147,6 +159,13 @@ fn owner(config: &Config, tags: &crate::model::Tags) -> Option<LoadBalancerId> {
 }
 
 impl Own {
+    /// The names of all that exists or may exist.
+    fn names(&self) -> impl Iterator<Item = &String> {
+        let made = self.load_balancers.keys().chain(self.target_groups.keys());
+        made.chain(self.security_groups.keys())
+            .chain(&self.suspects)
+    }
+
     /// Whether nothing exists.
     pub fn is_empty(&self) -> bool {
         self.load_balancers.is_empty()

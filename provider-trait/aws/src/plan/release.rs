@@ -5,7 +5,7 @@ use herald_provider::{LoadBalancerId, Plan, Reason, Release};
 use super::{reads, security};
 use crate::call::Change;
 use crate::config::Config;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Own};
 use crate::names;
 use crate::step::Step;
 
@@ -47,10 +47,11 @@ pub fn release(config: &Config, inventory: &Inventory, id: &LoadBalancerId) -> P
 
 /// What goes with the last load balancer of the cluster.
 fn last(config: &Config, inventory: &Inventory, id: &LoadBalancerId) -> Plan<Step, Release> {
+    let exists = |own: &Own| !own.is_empty() || !own.suspects.is_empty();
     let others = inventory
         .own
         .iter()
-        .any(|(other, own)| other != id && !own.is_empty());
+        .any(|(other, own)| other != id && exists(own));
     let own_group = inventory.shared.backend.as_ref();
     let ours = own_group.is_some_and(|group| group.name == names::backend_group(config));
     if others || !ours {

@@ -125,3 +125,32 @@ pub async fn serves_two_load_balancers_apart<H: Harness>(make: impl AsyncFn() ->
     session.remove(&api.id).await;
     assert_eq!(harness.resources().await, only_web);
 }
+
+/// What was made while everything was being listed, and so may be missing in the listing, is removed all the same.
+pub async fn removes_what_an_older_listing_lacks<H: Harness>(make: impl AsyncFn() -> H) {
+    let harness = make().await;
+    let empty = harness.resources().await;
+    let session = Session::start(&harness).await;
+    let listed = session.provider.observe().await.expect("it can be listed");
+    let mut request = harness.request("web");
+    session.settle(&mut request).await;
+    let session = session.relist(listed, &[&request.id]);
+    session.remove(&request.id).await;
+    assert_eq!(harness.resources().await, empty);
+}
+
+/// What was made while everything was being listed outlives the last load balancer that the listing knows of.
+pub async fn leaves_what_an_older_listing_lacks<H: Harness>(make: impl AsyncFn() -> H) {
+    let (harness, alone) = (make().await, make().await);
+    let mut api = alone.request("api");
+    let session = Session::start(&alone).await;
+    session.settle(&mut api).await;
+    let (mut web, mut api) = (harness.request("web"), harness.request("api"));
+    let session = Session::start(&harness).await;
+    session.settle(&mut web).await;
+    let listed = session.provider.observe().await.expect("it can be listed");
+    session.settle(&mut api).await;
+    let session = session.relist(listed, &[&api.id]);
+    session.remove(&web.id).await;
+    assert_eq!(harness.resources().await, alone.resources().await);
+}

@@ -120,6 +120,8 @@ macro_rules! conformance {
             tells_which_endpoints_are_healthy
             a_replacement_counts_in_both_load_balancers
             serves_two_load_balancers_apart
+            removes_what_an_older_listing_lacks
+            leaves_what_an_older_listing_lacks
             throttled_is_pending_and_recovers
             forbidden_is_pending_and_recovers
             refused_is_refused_and_recovers

@@ -43,6 +43,23 @@ impl<'h, H: Harness> Session<'h, H> {
         }
     }
 
+    /// Goes on with a listing that was begun before the last passes over these load balancers, as the controller does.
+    pub(super) fn relist(
+        self,
+        listed: <H::Provider as Provider>::Inventory,
+        beside: &[&LoadBalancerId],
+    ) -> Self {
+        let older = self.inventory.into_inner().expect("no pass panics");
+        let mut listed = listed;
+        for id in beside {
+            self.provider.carry_over(&mut listed, &older, id);
+        }
+        Self {
+            inventory: Mutex::new(listed),
+            ..self
+        }
+    }
+
     fn context<'a>(&self, gate: &'a dyn Gate) -> Context<'a> {
         Context {
             gate,

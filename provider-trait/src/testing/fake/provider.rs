@@ -249,6 +249,10 @@ impl Provider for FakeProvider {
         inventory.known.insert(id.clone(), None);
     }
 
+    fn carry_over(&self, inventory: &mut FakeInventory, _: &FakeInventory, id: &LoadBalancerId) {
+        inventory.known.insert(id.clone(), None);
+    }
+
     fn found(&self, inventory: &FakeInventory) -> BTreeSet<LoadBalancerId> {
         inventory.known.keys().cloned().collect()
     }

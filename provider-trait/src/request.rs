@@ -67,6 +67,9 @@ pub struct ServiceRequest {
     pub source_ranges: Vec<IpNet>,
     /// The Service's endpoints, from its EndpointSlices.
     pub endpoints: Arc<[EndpointTarget]>,
+    /// Whether any EndpointSlice of it was seen. If not, that there are no endpoints says nothing, and no target is taken away
+    /// because of it (invariant I6).
+    pub endpoints_known: bool,
     /// What `status.loadBalancer.ingress` holds now: clients may be using it.
     pub published: Vec<Ingress>,
     /// The user asked to leave this load balancer as it is for now.

@@ -3,9 +3,9 @@
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use herald_controller_core::want;
+use herald_controller_core::{ProvidedView, want};
 use herald_core::ServiceKey;
-use herald_provider::{EndpointTarget, LoadBalancerRequest, Provider, ServiceRequest, Work};
+use herald_provider::{LoadBalancerRequest, Provider, ServiceRequest, Work};
 
 use super::gate::LeaderGate;
 use super::pass::{Pass, Passed, say_unreachable};
@@ -75,10 +75,7 @@ where
             });
             return;
         };
-        let service = ServiceRequest {
-            endpoints: self.endpoints(view.key()),
-            ..view.request.clone()
-        };
+        let service = self.request(&view);
         let pass = Pass {
             provider: connected.provider.clone(),
             inventory: inventory.clone(),
@@ -101,10 +98,14 @@ where
             .spawn(async move { Done::Passed(Box::new(pass.run().await)) });
     }
 
-    /// The endpoints of a Service, with those whose pods wait for their readiness gate.
-    pub(super) fn endpoints(&self, service: &ServiceKey) -> Arc<[EndpointTarget]> {
+    /// What a Service asks for, with its endpoints, also those whose pods wait for their readiness gate.
+    pub(super) fn request(&self, view: &ProvidedView) -> ServiceRequest {
         let place = |pod: &ServiceKey, address| self.gates.place(pod, address);
-        self.slices.of(service, place)
+        ServiceRequest {
+            endpoints: self.slices.of(view.key(), place),
+            endpoints_known: self.slices.knows(view.key()),
+            ..view.request.clone()
+        }
     }
 
     pub(super) fn passed(&mut self, passed: Passed) {

@@ -13,7 +13,7 @@ use super::view::SliceView;
 /// All slices. A Service's endpoints are put together when they are asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Slices {
-    /// By Service, then by the slice's own name.
+    /// By Service, then by the slice's own name. Empty when the last slice has gone.
     services: HashMap<ServiceKey, BTreeMap<Arc<str>, SliceView>>,
     /// The Service each slice belongs to.
     owners: HashMap<ServiceKey, ServiceKey>,
@@ -42,11 +42,20 @@ impl Slices {
         let service = self.owners.remove(key)?;
         if let Some(slices) = self.services.get_mut(&service) {
             slices.remove(&key.name);
-            if slices.is_empty() {
-                self.services.remove(&service);
-            }
         }
         Some(service)
+    }
+
+    /// Whether a slice of the Service was ever seen: the last one may be gone.
+    pub(crate) fn knows(&self, service: &ServiceKey) -> bool {
+        self.services.contains_key(service)
+    }
+
+    /// Nobody asks for this Service: without slices nothing is kept of it.
+    pub(crate) fn forget(&mut self, service: &ServiceKey) {
+        if self.services.get(service).is_some_and(BTreeMap::is_empty) {
+            self.services.remove(service);
+        }
     }
 
     /// The slices that are known.

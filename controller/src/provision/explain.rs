@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use herald_controller_core::{Want, want};
 use herald_core::ServiceKey;
-use herald_provider::{LoadBalancerRequest, Provider, ServiceRequest, UnixTime};
+use herald_provider::{LoadBalancerRequest, Provider, UnixTime};
 
 use super::Provisioner;
 
@@ -22,10 +22,7 @@ where
         let wanted = want(&tracked.view, &self.parts.identity);
         let request = LoadBalancerRequest {
             id: tracked.view.id(),
-            services: vec![ServiceRequest {
-                endpoints: self.endpoints(key),
-                ..tracked.view.request.clone()
-            }],
+            services: vec![self.request(&tracked.view)],
             nodes: self.node_list.clone(),
         };
         let mut text = format!(

@@ -126,6 +126,7 @@ where
 
     fn forget_service(&mut self, key: &ServiceKey) {
         self.gates.service(key, None);
+        self.slices.forget(key);
         if let Some(tracked) = self.services.remove(key) {
             let id = tracked.view.id();
             self.keys.remove(&id);
@@ -190,6 +191,11 @@ where
             }
             Change::One(slice) => changed = self.slices.enter(slice),
             Change::Gone(key) => changed.extend(self.slices.remove(&key)),
+        }
+        for key in &changed {
+            if !self.services.contains_key(key) {
+                self.slices.forget(key);
+            }
         }
         self.touch(changed);
         self.try_work();

@@ -54,6 +54,7 @@ pub(crate) fn provided_view(service: &Service) -> ProvidedView {
             .map(|text| range(text))
             .collect(),
         endpoints: Arc::new([]),
+        endpoints_known: false,
         published: status.ingress.iter().filter_map(published).collect(),
         paused: annotations::is_paused(&annotations),
         annotations,

@@ -31,8 +31,8 @@ pub const MOST: usize = 1000;
 
 /// The targets of one port in a group, or `None` when it cannot be told: then those that are registered stay.
 ///
-/// No node at all is such a case (invariant I6): a list that has not arrived must not empty a load balancer. So is a
-/// choice of nodes (`labels`) that cannot be understood.
+/// No node at all is such a case, and a Service of which no EndpointSlice was seen (invariant I6): a list that has not
+/// arrived must not empty a load balancer. So is a choice of nodes (`labels`) that cannot be understood.
 pub fn wanted(
     service: &ServiceRequest,
     port: &PortRequest,
@@ -42,7 +42,9 @@ pub fn wanted(
     vpc: &Vpc,
 ) -> Option<BTreeSet<Target>> {
     match spec.target_type {
-        TargetType::Ip => Some(addresses(service, port, spec.family, vpc)),
+        TargetType::Ip => service
+            .endpoints_known
+            .then(|| addresses(service, port, spec.family, vpc)),
         TargetType::Instance => {
             let instances = instances(nodes, labels?);
             let number = port.node_port?;

@@ -8,7 +8,7 @@ use herald_core::Protocol;
 use herald_provider::testing::conformance::{Harness, Session, block_on};
 use herald_provider::{Outcome, Readiness, Taint};
 use herald_provider_aws::call::Change;
-use memory::harness::{annotate, node, port, request};
+use memory::harness::{annotate, make_ip, node, port, request};
 use memory::story::{cluster, code, only, pass, settle, web};
 
 #[test]
@@ -54,6 +54,22 @@ fn a_node_that_is_about_to_go_leaves_and_a_cordoned_one_stays() {
     };
     request.nodes = [unknown("n1"), unknown("n2")].into();
     assert_eq!(settle(&cluster, &mut request), []);
+}
+
+#[test]
+fn pods_stay_targets_while_no_slice_was_seen() {
+    let cluster = block_on(make_ip());
+    let mut request = web();
+    settle(&cluster, &mut request);
+    request.services[0].endpoints = [].into();
+    request.services[0].endpoints_known = false;
+    assert_eq!(settle(&cluster, &mut request), []);
+    request.services[0].endpoints_known = true;
+    let log = settle(&cluster, &mut request);
+    assert!(
+        matches!(log[..], [Change::DeregisterTargets { .. }]),
+        "scaled to zero: {log:#?}"
+    );
 }
 
 #[test]

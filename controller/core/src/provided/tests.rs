@@ -56,6 +56,7 @@ fn service() -> ProvidedView {
             health_check_node_port: None,
             source_ranges: Vec::new(),
             endpoints: Arc::new([]),
+            endpoints_known: false,
             published: Vec::new(),
             paused: false,
         },

@@ -65,6 +65,7 @@ fn request(name: &str, endpoints: &[EndpointTarget]) -> ServiceRequest {
         health_check_node_port: None,
         source_ranges: Vec::new(),
         endpoints: endpoints.into(),
+        endpoints_known: true,
         published: Vec::new(),
         paused: false,
     }

@@ -66,6 +66,23 @@ fn a_service_has_the_endpoints_of_all_its_slices() {
 }
 
 #[test]
+fn that_a_service_has_no_slice_is_known_only_when_it_had_one() {
+    let mut slices = Slices::default();
+    let web = ServiceKey::new("default", "web");
+    assert!(!slices.knows(&web));
+    slices.enter(slice("one", "web", vec![endpoint(1, true)]));
+    slices.forget(&web);
+    assert!(slices.knows(&web));
+    slices.remove(&ServiceKey::new("default", "one"));
+    assert!(slices.knows(&web) && hosts(&slices, "web").is_empty());
+    slices.forget(&web);
+    assert!(!slices.knows(&web) && slices.services.is_empty());
+    // A slice without endpoints tells that there are none.
+    slices.enter(slice("one", "web", Vec::new()));
+    assert!(slices.knows(&web));
+}
+
+#[test]
 fn a_slice_that_changes_its_service_leaves_the_other() {
     let mut slices = Slices::default();
     slices.enter(slice("one", "web", vec![endpoint(1, true)]));

@@ -38,6 +38,7 @@ fn service(annotations: &[(&str, &str)]) -> ServiceRequest {
         health_check_node_port: None,
         source_ranges: Vec::new(),
         endpoints: Arc::new([]),
+        endpoints_known: true,
         published: Vec::new(),
         paused: false,
     }

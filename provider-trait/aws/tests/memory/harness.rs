@@ -142,6 +142,7 @@ pub fn request(name: &str, ports: Vec<PortRequest>) -> LoadBalancerRequest {
         created: UnixTime(1),
         annotations: BTreeMap::new(),
         endpoints: endpoints(&ports, 1),
+        endpoints_known: true,
         ports,
         families: vec![IpFamily::V4],
         local_traffic: false,

@@ -86,6 +86,7 @@ impl Harness for FakeHarness {
             health_check_node_port: None,
             source_ranges: Vec::new(),
             endpoints: endpoints(1),
+            endpoints_known: true,
             published: Vec::new(),
             paused: false,
         };

@@ -19,7 +19,7 @@ const HELD_BACK: Duration = Duration::from_mins(10);
 /// What a pass is given besides the load balancer.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
-    /// Asked before every changing step.
+    /// Asked before every step: a pass that may change nothing need not read either.
     pub gate: &'a dyn Gate,
     /// The time.
     pub now: UnixTime,
@@ -235,9 +235,8 @@ async fn take<P: Provider>(
         let error = ProviderError::new(ErrorKind::Retryable, "plan", step.to_string(), message);
         return Err(error.with_code("NoProgress"));
     }
-    if step.changes() {
-        gate.check()?;
-    }
+    // Reads too: whoever waits for the end of such a pass would wait for nothing.
+    gate.check()?;
     let seen = provider.apply(step, gate).await?;
     provider.absorb(&mut lock(inventory), seen);
     Ok(())

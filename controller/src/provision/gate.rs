@@ -14,6 +14,14 @@ use crate::lease::Leadership;
 /// is that a new leader lists everything first, and that names are the same for both.
 const LEFT: Duration = Duration::from_secs(7);
 
+/// The code of the error that says that the right has ended.
+const NOT_LEADING: &str = "NotLeading";
+
+/// Whether a pass was cut off: what failed is nothing that its Service's users could act on.
+pub(super) fn cut_off(errors: &[ProviderError]) -> bool {
+    errors.iter().any(|error| error.code == NOT_LEADING)
+}
+
 /// Open while we lead in one term and are not told to stop.
 #[derive(Clone, Debug)]
 pub(crate) struct LeaderGate {
@@ -37,7 +45,7 @@ impl Gate for LeaderGate {
             let kind = ErrorKind::Retryable;
             Err(
                 ProviderError::new(kind, "change", "this load balancer", message)
-                    .with_code("NotLeading"),
+                    .with_code(NOT_LEADING),
             )
         };
         if *self.stop.borrow() {

@@ -16,7 +16,7 @@ use herald_provider::{
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::gate::LeaderGate;
+use super::gate::{LeaderGate, cut_off};
 use super::write::Writer;
 use crate::apply::ApplyError;
 use crate::metrics::Metrics;
@@ -108,7 +108,7 @@ impl<P: Provider> Pass<P> {
         }
         let given = self.request.services.first();
         passed.targets = given.map(|given| GateTargets::of(&report, given));
-        if !self.gate.may_write() {
+        if cut_off(&ensured.errors) || !self.gate.may_write() {
             return unsaid(passed);
         }
         let mut plan = plan_provided(&self.view, &report, &ensured);
@@ -141,7 +141,7 @@ impl<P: Provider> Pass<P> {
         };
         let mut passed = self.passed(outcome, retry_after);
         passed.failed = !released.errors.is_empty();
-        if !self.gate.may_write() {
+        if cut_off(&released.errors) || !self.gate.may_write() {
             return unsaid(passed);
         }
         let plan = plan_releasing(&self.view, &released.release);
@@ -294,7 +294,7 @@ pub(super) async fn say_unreachable(
     passed
 }
 
-/// A pass whose result could not be written, because the lease was not renewed: soon again, if we still lead then.
+/// A pass whose result is not written, because the lease was not renewed or we are to stop: soon again, if we still lead then.
 fn unsaid(mut passed: Passed) -> Passed {
     passed.retry_after = Some(Duration::from_secs(2));
     passed

@@ -168,6 +168,20 @@ async fn the_changes_end_with_the_leadership() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pass_that_is_cut_off_says_nothing() {
+    let mut bench = Bench::new(&["slow-web"]);
+    bench.lead(1).await;
+    bench
+        .until("its first change", |bench| bench.cloud.log().len() == 1)
+        .await;
+    bench.stop().await;
+    bench.pass_time(s(10)).await;
+    assert_eq!(bench.cloud.log().len(), 1);
+    assert_eq!(bench.server.reasons("slow-web"), [""; 0]);
+    assert_eq!(bench.status_of("slow-web"), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_listing_beside_a_pass_doubles_nothing() {
     let mut bench = Bench::new(&["web", "slow-web"]);
     bench.set_resync(s(7));

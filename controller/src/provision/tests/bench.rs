@@ -15,6 +15,7 @@ use herald_provider::{
 use kube::Client;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::events::Events;
@@ -305,7 +306,8 @@ pub(super) struct Bench {
     relisted: watch::Receiver<u64>,
     inputs: mpsc::Sender<Input>,
     idle: Option<(Parts<Moody>, mpsc::Receiver<Input>)>,
-    _stop: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
+    running: Option<JoinHandle<()>>,
 }
 
 impl Bench {
@@ -350,7 +352,8 @@ impl Bench {
             relisted,
             inputs,
             idle: Some((parts, from_inputs)),
-            _stop: stop_to,
+            stop: stop_to,
+            running: None,
         }
     }
 
@@ -372,7 +375,7 @@ impl Bench {
     /// Leads in `term`, without a list of Services.
     pub(super) fn leading(&mut self, term: u64) {
         if let Some((parts, from)) = self.idle.take() {
-            tokio::spawn(Provisioner::new(parts).run(from));
+            self.running = Some(tokio::spawn(Provisioner::new(parts).run(from)));
             for input in [
                 Input::Nodes(all(Vec::new(), 0)),
                 Input::Slices(all(Vec::new(), 0)),
@@ -388,6 +391,12 @@ impl Bench {
     pub(super) fn follow(&mut self) {
         self.term = 0;
         self.renew();
+    }
+
+    /// Tells it to end, and waits for that.
+    pub(super) async fn stop(&mut self) {
+        self.stop.send_replace(true);
+        self.running.take().unwrap().await.unwrap();
     }
 
     fn renew(&self) {

@@ -297,6 +297,8 @@ pub(super) async fn say_unreachable(
 /// A pass whose result is not written, because the lease was not renewed or we are to stop: soon again, if we still lead then.
 fn unsaid(mut passed: Passed) -> Passed {
     passed.retry_after = Some(Duration::from_secs(2));
+    // It may have stopped before it had looked at them.
+    passed.targets = None;
     passed
 }
 

@@ -353,7 +353,8 @@ where
     /// When there is something to do that no input tells of.
     fn next_due(&self) -> Instant {
         let now = Instant::now();
-        let far = now + Duration::from_secs(3600);
+        let longest = Duration::from_hours(1);
+        let far = now + longest;
         if self.leads().is_none() {
             return far;
         }
@@ -361,7 +362,7 @@ where
         let room = self.running.len() < self.parts.pace.parallel;
         let works = self.inventory.is_some() || self.unreachable.is_some();
         let pass = self.schedule.wait(self.now()).filter(|_| room && works);
-        let pass = pass.map(|wait| now + wait);
+        let pass = pass.map(|wait| now + wait.min(longest));
         list.into_iter().chain(pass).min().unwrap_or(far)
     }
 

@@ -160,10 +160,11 @@ impl AwsArgs {
             self.aws_replacement_grace >= GRACE,
             "--aws-replacement-grace: at least 5m, because clients keep the addresses of the old load balancer"
         );
+        let intervals = Duration::from_secs(1)..=LONGEST;
         ensure!(
-            self.aws_audit_interval >= Duration::from_secs(1)
-                && self.aws_resync_interval >= Duration::from_secs(1),
-            "--aws-audit-interval, --aws-resync-interval: at least 1s"
+            intervals.contains(&self.aws_audit_interval)
+                && intervals.contains(&self.aws_resync_interval),
+            "--aws-audit-interval, --aws-resync-interval: at least 1s and at most 168h"
         );
         ensure!(
             self.aws_node_health_path.starts_with('/'),
@@ -217,6 +218,8 @@ impl AwsArgs {
     }
 }
 
+/// The longest interval between two looks: what AWS tells nobody of has to be seen some day.
+const LONGEST: Duration = Duration::from_hours(168);
 const GRACE: Duration = Duration::from_mins(5);
 
 /// Without blanks and empty entries.

@@ -113,6 +113,10 @@ fn an_error_names_the_flag_and_the_remedy() {
             ["--aws-replacement-grace", "5m"],
         ),
         (&["--aws-audit-interval=0s"], ["--aws-audit-interval", "1s"]),
+        (
+            &["--aws-resync-interval=18446744073709551615s"],
+            ["--aws-resync-interval", "168h"],
+        ),
         (&["--aws-read-rate=10"], ["--aws-read-rate", "10/40"]),
         (&["--aws-change-rate=0/1"], ["--aws-change-rate", "at once"]),
         (&["--aws-target-rate=1/0"], ["--aws-target-rate", "at once"]),

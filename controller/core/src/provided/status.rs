@@ -74,6 +74,7 @@ pub fn plan_provided(
     conditions.extend(health);
     plan(
         view,
+        Want::Ensure,
         ProvidedDesired {
             ingress,
             conditions,
@@ -91,10 +92,10 @@ pub fn plan_unreachable(view: &ProvidedView, want: Want, reason: &Reason) -> Pro
     let condition = condition(false, reason);
     let notice = notice(view, &condition, true);
     let desired = ProvidedDesired {
-        ingress: published(view),
+        ingress: published(view, want),
         conditions: vec![condition],
     };
-    plan(view, desired, notice)
+    plan(view, want, desired, notice)
 }
 
 /// What the status should say while a load balancer is being removed.
@@ -107,10 +108,10 @@ pub fn plan_releasing(view: &ProvidedView, release: &Release) -> ProvidedPlan {
     let condition = condition(false, reason);
     let notice = notice(view, &condition, warning);
     let desired = ProvidedDesired {
-        ingress: published(view),
+        ingress: published(view, Want::Release),
         conditions: vec![condition],
     };
-    plan(view, desired, notice)
+    plan(view, Want::Release, desired, notice)
 }
 
 /// Takes everything of ours off the status: the load balancer is gone and the Service stays.
@@ -120,7 +121,8 @@ pub fn plan_cleared(view: &ProvidedView) -> ProvidedPlan {
         reason: "Released".into(),
         message: "the load balancer and all that was made for it are gone".into(),
     };
-    let nothing = view.status.conditions.is_empty() && published(view).is_empty();
+    let shows = view.load_balancer && !view.status.ingress.is_empty();
+    let nothing = view.status.conditions.is_empty() && !shows;
     ProvidedPlan {
         write: (!nothing && !view.deleting).then(ProvidedDesired::default),
         notices: vec![notice],
@@ -141,9 +143,14 @@ pub fn word(code: &str) -> String {
     }
 }
 
-/// What the status may go on showing: the API server takes no ingress on other types.
-fn published(view: &ProvidedView) -> Vec<IngressEntry> {
-    if view.load_balancer {
+/// Whether the Service has another class by now: what it shows is another's to write.
+fn is_anothers(view: &ProvidedView, want: Want) -> bool {
+    want == Want::Release && view.load_balancer && !view.deleting
+}
+
+/// What the status may go on showing by us: the API server takes no ingress on other types.
+fn published(view: &ProvidedView, want: Want) -> Vec<IngressEntry> {
+    if view.load_balancer && !is_anothers(view, want) {
         view.status.ingress.clone()
     } else {
         Vec::new()
@@ -152,6 +159,7 @@ fn published(view: &ProvidedView) -> Vec<IngressEntry> {
 
 fn plan(
     view: &ProvidedView,
+    want: Want,
     desired: ProvidedDesired,
     notice: Option<ProvidedNotice>,
 ) -> ProvidedPlan {
@@ -160,7 +168,7 @@ fn plan(
         .conditions
         .iter()
         .map(|(condition, _)| condition);
-    let same = desired.ingress == view.status.ingress
+    let same = (is_anothers(view, want) || desired.ingress == view.status.ingress)
         && shown.clone().count() == desired.conditions.len()
         && desired
             .conditions

@@ -224,6 +224,18 @@ fn a_removal_is_told_until_nothing_is_left() {
     assert!(plan.write.unwrap().ingress.is_empty());
     let plan = plan_releasing(&view, &Release::Done);
     assert_eq!(plan.write, Some(ProvidedDesired::default()));
+    // It came back with another class: what it shows now is another's to write.
+    view.load_balancer = true;
+    view.class = Some("heraldlb.io/pool".into());
+    let plan = plan_releasing(&view, &blocked);
+    assert!(plan.write.as_ref().unwrap().ingress.is_empty());
+    let ingress = view.status.ingress.clone();
+    view = written(&view, &plan);
+    view.status.ingress = ingress;
+    assert_eq!(plan_releasing(&view, &blocked), ProvidedPlan::default());
+    let reason = Reason::new("NoCredentials", "none");
+    let plan = plan_unreachable(&view, Want::Release, &reason);
+    assert!(plan.write.unwrap().ingress.is_empty());
 }
 
 #[test]

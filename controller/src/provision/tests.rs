@@ -1,6 +1,8 @@
 //! The provisioner over an API server and a cloud in memory, in virtual time.
 
 mod bench;
+mod moody;
+mod server;
 
 use std::time::Duration;
 

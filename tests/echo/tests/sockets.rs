@@ -360,9 +360,11 @@ fn pause_waits_reaps_and_stops() {
     let task = format!("/proc/{id}/task/{id}/children");
     let has_child = || !std::fs::read_to_string(&task).unwrap().is_empty();
     let deadline = Instant::now() + PATIENCE;
-    // In this order: once it is the pause program, its child is there until it is reaped.
-    let is_shell = || std::fs::read_to_string(format!("/proc/{id}/comm")).unwrap() == "sh\n";
-    while is_shell() || has_child() {
+    // In this order: once it is the pause program, its child is there until it is reaped. Before the shell it is a
+    // copy of this process for a moment.
+    let comm = || std::fs::read_to_string(format!("/proc/{id}/comm")).unwrap();
+    let is_pause = || PROGRAM.ends_with(comm().trim_end());
+    while !is_pause() || has_child() {
         assert!(Instant::now() < deadline, "a child is left");
         std::thread::sleep(Duration::from_millis(5));
     }

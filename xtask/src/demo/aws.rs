@@ -59,7 +59,7 @@ fn get_hostname(cluster: &Cluster) -> Result<String> {
         Ok((!text.is_empty()).then_some(text))
     })?;
     println!(
-        "    a hostname {} after the Service was applied; the load balancer takes 3 s to become active here",
+        "    a hostname {} after the Service was applied; the load balancer takes 3 s to become active here, and Herald asks every 15 s",
         seconds(asked.elapsed())
     );
     print(&cluster.kubectl(&["get", "service", "web-ip"])?);

@@ -54,6 +54,9 @@ use pods::Gates;
 use view::SliceView;
 use write::Writer;
 
+/// When a status that somebody else wrote is mended: not at once, so that two who disagree do not write without end.
+const MENDED: Duration = Duration::from_secs(1);
+
 /// What a provisioner is told.
 #[derive(Debug)]
 pub(crate) enum Input {

@@ -59,6 +59,12 @@ impl Schedule {
         }
     }
 
+    /// Something about a load balancer can wait a little: its turn is at `at`, or before.
+    pub fn touch_by(&mut self, id: &LoadBalancerId, at: Duration) {
+        let due = self.entries.get(id).and_then(|entry| entry.due);
+        self.touch(id, due.map_or(at, |due| due.min(at)));
+    }
+
     /// Nothing is left of a load balancer.
     pub fn remove(&mut self, id: &LoadBalancerId) {
         self.set(id, None);
@@ -186,6 +192,18 @@ mod tests {
         );
         schedule.done(&id("a"), None, false, s(4));
         assert_eq!(work(&mut schedule, 100), None);
+    }
+
+    #[test]
+    fn what_can_wait_is_put_off_once_and_puts_nothing_off() {
+        let mut schedule = Schedule::new(s(1000));
+        schedule.touch_by(&id("a"), s(5));
+        schedule.touch_by(&id("a"), s(8));
+        assert_eq!(work(&mut schedule, 4), None);
+        assert_eq!(work(&mut schedule, 5), Some(("a".into(), 0, false)));
+        schedule.done(&id("a"), Some(s(2)), false, s(5));
+        schedule.touch_by(&id("a"), s(9));
+        assert_eq!(work(&mut schedule, 7), Some(("a".into(), 0, false)));
     }
 
     #[test]

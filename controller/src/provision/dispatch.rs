@@ -9,7 +9,7 @@ use herald_provider::{LoadBalancerRequest, Provider, ServiceRequest, Work};
 
 use super::gate::LeaderGate;
 use super::pass::{Pass, Passed, say_unreachable};
-use super::{Done, Provisioner, Running, Tracked};
+use super::{Done, MENDED, Provisioner, Running, Tracked};
 
 impl<P: Provider + 'static> Provisioner<P>
 where
@@ -160,8 +160,10 @@ where
         tracked.outcome = Some(outcome);
         // Somebody wrote the status after we looked, or wrote it ourselves.
         let meddled = view.version > seen.version && view.status != seen.status;
-        if again || meddled {
+        if again {
             self.schedule.touch(&id, now);
+        } else if meddled {
+            self.schedule.touch_by(&id, now + MENDED);
         }
         self.observe_written(seen);
     }

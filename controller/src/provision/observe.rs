@@ -7,7 +7,7 @@ use herald_core::ServiceKey;
 use herald_provider::{Mode, NodeTarget, Provider};
 
 use super::view::SliceView;
-use super::{Input, Provisioner, Tracked};
+use super::{Input, MENDED, Provisioner, Tracked};
 use crate::watch::Change;
 
 impl<P: Provider + 'static> Provisioner<P>
@@ -93,11 +93,12 @@ where
         };
         let same = !changed(&tracked.view, &view, &self.parts.identity.finalizer);
         // The watch may be faster than the answer to our own write of the status: the end of the pass compares.
-        let touched =
-            !same || (tracked.view.status != view.status && !self.running.contains_key(&id));
+        let meddled = tracked.view.status != view.status && !self.running.contains_key(&id);
         tracked.view = view;
-        if touched {
+        if !same {
             self.schedule.touch(&id, now);
+        } else if meddled {
+            self.schedule.touch_by(&id, now + MENDED);
         }
     }
 

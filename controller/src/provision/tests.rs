@@ -134,6 +134,27 @@ async fn what_somebody_does_to_the_status_during_a_pass_is_mended_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn somebody_who_rewrites_the_status_without_end_is_answered_once_a_second() {
+    let mut bench = Bench::new(&["web"]);
+    bench.lead(1).await;
+    bench.provisioned("web").await;
+    bench.pass_time(s(5)).await;
+    let before = bench.server.writes();
+    for _ in 0..300 {
+        bench.server.change("web", |object| {
+            object["status"] = serde_json::json!({});
+        });
+        bench.tell("web").await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let writes = bench.server.writes() - before;
+    assert!(
+        (2..=4).contains(&writes),
+        "{writes} writes in three seconds"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn services_that_always_fail_slowly_delay_no_other() {
     let bad: Vec<String> = (0..60).map(|n| format!("bad-{n}")).collect();
     let mut bench = Bench::new(&bad.iter().map(String::as_str).collect::<Vec<_>>());

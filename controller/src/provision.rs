@@ -23,8 +23,6 @@ use herald_core::ServiceKey;
 use herald_provider::{
     Identity, LoadBalancerId, Mode, NodeTarget, Provider, ProviderError, Reason, Schedule, Work,
 };
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -34,7 +32,7 @@ use tracing::{error, info};
 use crate::events::Events;
 use crate::lease::Leadership;
 use crate::metrics::{Metrics, ProviderLevels};
-use crate::watch::Change;
+use crate::watch::{Change, Watches};
 
 mod dispatch;
 mod endpoints;
@@ -118,40 +116,13 @@ pub(crate) struct Parts<P> {
 }
 
 /// Watches what a provisioner has to know.
-pub(crate) fn spawn_watches(
-    client: &Client,
-    inputs: &mpsc::Sender<Input>,
-    relisted: &watch::Receiver<u64>,
-    metrics: &Metrics,
-) {
+pub(crate) fn spawn_watches(watches: &Watches<Input>, relist: watch::Receiver<u64>) {
     // Only Services are listed anew at the start of a term.
-    let once = watch::channel(0).1;
-    macro_rules! watch {
-        ($kind:ty, $labelled:expr, $view:expr, $wrap:expr, $relist:expr) => {
-            tokio::spawn(crate::watch::watch::<$kind, _, _>(
-                client.clone(),
-                $labelled,
-                $view,
-                $wrap,
-                inputs.clone(),
-                $relist,
-                metrics.clone(),
-            ));
-        };
-    }
-    let services = relisted.clone();
-    watch!(Service, "", view::provided_view, Input::Services, services);
-    watch!(Node, "", view::node_target, Input::Nodes, once.clone());
+    watches.relisted(relist, view::provided_view, Input::Services);
+    watches.all(view::node_target, Input::Nodes);
     // Slices that somebody keeps by hand for other ends have no such label.
-    let of_services = SERVICE_NAME_LABEL;
-    watch!(
-        EndpointSlice,
-        of_services,
-        view::slice_view,
-        Input::Slices,
-        once.clone()
-    );
-    watch!(Pod, "", pods::pod_view, Input::Pods, once);
+    watches.labelled(SERVICE_NAME_LABEL, view::slice_view, Input::Slices);
+    watches.all(pods::pod_view, Input::Pods);
 }
 
 /// A Service of the provider's.

@@ -27,14 +27,15 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use herald_api::{AddressPool, L2Advertisement, Speaker, names};
+use futures::future::select_all;
+use herald_api::names;
 use herald_controller_core::{Index, Settings};
-use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
 use kube::core::PartialObjectMeta;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use tracing::info;
 use tracing_subscriber::EnvFilter;
@@ -45,6 +46,7 @@ use crate::events::Events;
 use crate::lease::{Driver, Leadership};
 use crate::metrics::{Health, Metrics};
 use crate::planner::{Input, Parts, Planner};
+use crate::watch::Watches;
 #[cfg(feature = "aws")]
 use crate::{aws, provision::Provisioner};
 use crate::{client, index, provision};
@@ -80,7 +82,7 @@ pub async fn run(args: Args) -> Result<()> {
         leadership: leadership.clone(),
         stopped: stopped.clone(),
     };
-    let providers = providers(&args, &shared);
+    let mut providers = providers(&args, &shared);
     let pages = Admin {
         health: health.clone(),
         metrics: metrics.clone(),
@@ -89,7 +91,7 @@ pub async fn run(args: Args) -> Result<()> {
         provisioners: providers.iter().map(|one| one.inputs.clone()).collect(),
     };
     let admin = tokio::spawn(admin::serve(listener, pages));
-    spawn_watches(&client, &inputs, &relisted, &metrics);
+    spawn_watches(&Watches::new(&client, &inputs, &metrics), relisted);
     let driver = Driver::new(
         client.clone(),
         &args.lease_namespace,
@@ -118,6 +120,7 @@ pub async fn run(args: Args) -> Result<()> {
         _ = terminate.recv() => info!("SIGTERM: stopping"),
         _ = tokio::signal::ctrl_c() => info!("SIGINT: stopping"),
         ended = &mut planner => bail!("the planner ended: {ended:?}"),
+        ended = any_ended(&mut providers) => bail!("a provisioner ended: {ended:?}"),
         ended = admin => bail!("the admin server ended: {ended:?}"),
     }
     // Writes in flight end first: the lease is free for another only when nothing of ours can arrive any more.
@@ -145,6 +148,15 @@ struct Provisioning {
     task: JoinHandle<()>,
 }
 
+/// Waits until one of them ends, which none does by itself.
+async fn any_ended(providers: &mut [Provisioning]) -> Result<(), JoinError> {
+    let tasks: Vec<_> = providers.iter_mut().map(|one| &mut one.task).collect();
+    if tasks.is_empty() {
+        std::future::pending::<()>().await;
+    }
+    select_all(tasks).await.0
+}
+
 /// Starts the providers that the flags ask for.
 fn providers(args: &Args, shared: &Shared) -> Vec<Provisioning> {
     #[cfg(feature = "aws")]
@@ -169,7 +181,8 @@ where
 {
     let (inputs, from_inputs) = mpsc::channel(INPUTS);
     let (relist, relisted) = watch::channel(0);
-    provision::spawn_watches(&shared.client, &inputs, &relisted, &shared.metrics);
+    let watches = Watches::new(&shared.client, &inputs, &shared.metrics);
+    provision::spawn_watches(&watches, relisted);
     let provisioner = Provisioner::new(provision::Parts {
         identity,
         connect,
@@ -185,47 +198,16 @@ where
     Provisioning { inputs, task }
 }
 
-fn spawn_watches(
-    client: &Client,
-    inputs: &mpsc::Sender<Input>,
-    relisted: &watch::Receiver<u64>,
-    metrics: &Metrics,
-) {
+fn spawn_watches(watches: &Watches<Input>, relist: watch::Receiver<u64>) {
     // Only Services are listed anew at the start of a term: who holds what follows from them alone.
-    let once = watch::channel(0).1;
-    macro_rules! watch {
-        ($kind:ty, $view:expr, $wrap:expr, $relist:expr) => {
-            tokio::spawn(crate::watch::watch::<$kind, _, _>(
-                client.clone(),
-                "",
-                $view,
-                $wrap,
-                inputs.clone(),
-                $relist,
-                metrics.clone(),
-            ));
-        };
-    }
-    watch!(
-        Service,
-        index::service_view,
-        Input::Services,
-        relisted.clone()
-    );
-    watch!(AddressPool, index::pool_view, Input::Pools, once.clone());
-    watch!(
-        PartialObjectMeta<Namespace>,
+    watches.relisted(relist, index::service_view, Input::Services);
+    watches.all(index::pool_view, Input::Pools);
+    watches.all(
         |namespace: &PartialObjectMeta<Namespace>| index::labels_view(&namespace.metadata),
         Input::Namespaces,
-        once.clone()
     );
-    watch!(
-        L2Advertisement,
-        index::advertisement_view,
-        Input::Advertisements,
-        once.clone()
-    );
-    watch!(Speaker, index::speaker_report, Input::Speakers, once);
+    watches.all(index::advertisement_view, Input::Advertisements);
+    watches.all(index::speaker_report, Input::Speakers);
 }
 
 fn log_to_stderr(args: &Args) -> Result<()> {

@@ -37,101 +37,172 @@ pub(crate) enum Change<V> {
     Gone(ServiceKey),
 }
 
-/// Which objects a watch sees: a label selector, empty for all.
-pub(crate) type Labelled = &'static str;
-
-/// Watches the objects of `K` that `labelled` selects until the receiver goes; a new value in `relist` begins with a fresh list.
-pub(crate) async fn watch<K, V, T>(
-    client: Client,
-    labelled: Labelled,
-    view: fn(&K) -> V,
-    wrap: fn(Change<V>) -> T,
-    to: mpsc::Sender<T>,
-    mut relist: watch::Receiver<u64>,
-    metrics: Metrics,
-) where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+/// What can be watched.
+pub(crate) trait Watched:
+    Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static
 {
-    let kind = K::kind(&()).into_owned();
-    let span = info_span!("watch", %kind);
-    async {
-        loop {
-            let term = *relist.borrow_and_update();
-            let from = (client.clone(), labelled);
-            let seen = stream(from, term, view, wrap, &to, &metrics);
-            let again = async {
-                if relist.changed().await.is_err() {
-                    // Nobody can ask any more.
-                    std::future::pending::<()>().await;
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static> Watched
+    for K
+{
+}
+
+/// The watches of one owner: whom they tell.
+pub(crate) struct Watches<T> {
+    client: Client,
+    to: mpsc::Sender<T>,
+    metrics: Metrics,
+}
+
+impl<T> Clone for Watches<T> {
+    fn clone(&self) -> Self {
+        Self::new(&self.client, &self.to, &self.metrics)
+    }
+}
+
+impl<T: Send + 'static> Watches<T> {
+    /// Watches all objects of `K`.
+    pub(crate) fn all<K, V>(&self, view: fn(&K) -> V, wrap: fn(Change<V>) -> T)
+    where
+        K: Watched,
+        V: Send + 'static,
+    {
+        self.spawn("", watch::channel(0).1, view, wrap);
+    }
+
+    /// Watches all objects of `K`; a new value in `relist` begins with a fresh list.
+    pub(crate) fn relisted<K, V>(
+        &self,
+        relist: watch::Receiver<u64>,
+        view: fn(&K) -> V,
+        wrap: fn(Change<V>) -> T,
+    ) where
+        K: Watched,
+        V: Send + 'static,
+    {
+        self.spawn("", relist, view, wrap);
+    }
+
+    /// Watches the objects of `K` that a label selector selects.
+    pub(crate) fn labelled<K, V>(
+        &self,
+        selector: &'static str,
+        view: fn(&K) -> V,
+        wrap: fn(Change<V>) -> T,
+    ) where
+        K: Watched,
+        V: Send + 'static,
+    {
+        self.spawn(selector, watch::channel(0).1, view, wrap);
+    }
+
+    /// Until the receiver goes.
+    fn spawn<K, V>(
+        &self,
+        selector: &'static str,
+        mut relist: watch::Receiver<u64>,
+        view: fn(&K) -> V,
+        wrap: fn(Change<V>) -> T,
+    ) where
+        K: Watched,
+        V: Send + 'static,
+    {
+        let watches = self.clone();
+        let span = info_span!("watch", kind = %K::kind(&()));
+        let watching = async move {
+            loop {
+                let term = *relist.borrow_and_update();
+                let seen = watches.stream(selector, term, view, wrap);
+                let again = async {
+                    if relist.changed().await.is_err() {
+                        // Nobody can ask any more.
+                        std::future::pending::<()>().await;
+                    }
+                };
+                tokio::select! {
+                    () = seen => return,
+                    () = again => {}
+                }
+            }
+        };
+        tokio::spawn(watching.instrument(span));
+    }
+
+    async fn stream<K, V>(
+        &self,
+        selector: &str,
+        term: u64,
+        view: fn(&K) -> V,
+        wrap: fn(Change<V>) -> T,
+    ) where
+        K: Watched,
+    {
+        let kind = K::kind(&()).into_owned();
+        // Each object is decoded by itself.
+        let api: Api<DeserializeGuard<K>> = Api::all(self.client.clone());
+        let mut config = watcher::Config::default().timeout(TIMEOUT_SECONDS);
+        if !selector.is_empty() {
+            config = config.labels(selector);
+        }
+        let mut events = pin!(watcher(api, config).default_backoff());
+        let (mut views, mut unreadable) = (Vec::new(), Vec::new());
+        while let Some(event) = events.next().await {
+            let change = match event {
+                Ok(watcher::Event::Init) => {
+                    (views, unreadable) = (Vec::new(), Vec::new());
+                    continue;
+                }
+                Ok(watcher::Event::InitApply(DeserializeGuard(Ok(object)))) => {
+                    views.push(view(&object));
+                    continue;
+                }
+                Ok(watcher::Event::InitApply(DeserializeGuard(Err(invalid)))) => {
+                    unreadable.push(report(
+                        &kind,
+                        &invalid.metadata,
+                        &invalid.error,
+                        &self.metrics,
+                    ));
+                    continue;
+                }
+                Ok(watcher::Event::InitDone) => Change::All {
+                    views: std::mem::take(&mut views),
+                    unreadable: std::mem::take(&mut unreadable),
+                    term,
+                },
+                Ok(watcher::Event::Apply(DeserializeGuard(Ok(object)))) => {
+                    Change::One(view(&object))
+                }
+                Ok(watcher::Event::Apply(DeserializeGuard(Err(invalid)))) => {
+                    report(&kind, &invalid.metadata, &invalid.error, &self.metrics);
+                    continue;
+                }
+                Ok(watcher::Event::Delete(DeserializeGuard(object))) => Change::Gone(key_of(
+                    object.as_ref().map_or_else(|i| &i.metadata, |o| o.meta()),
+                )),
+                Err(error) => {
+                    self.metrics.watch_error(&kind);
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "watching failed, trying again"
+                    );
+                    continue;
                 }
             };
-            tokio::select! {
-                () = seen => return,
-                () = again => {}
+            if self.to.send(wrap(change)).await.is_err() {
+                return;
             }
         }
     }
-    .instrument(span)
-    .await;
 }
 
-async fn stream<K, V, T>(
-    (client, labelled): (Client, Labelled),
-    term: u64,
-    view: fn(&K) -> V,
-    wrap: fn(Change<V>) -> T,
-    to: &mpsc::Sender<T>,
-    metrics: &Metrics,
-) where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    let kind = K::kind(&()).into_owned();
-    // Each object is decoded by itself.
-    let api: Api<DeserializeGuard<K>> = Api::all(client);
-    let mut config = watcher::Config::default().timeout(TIMEOUT_SECONDS);
-    if !labelled.is_empty() {
-        config = config.labels(labelled);
-    }
-    let mut events = pin!(watcher(api, config).default_backoff());
-    let (mut views, mut unreadable) = (Vec::new(), Vec::new());
-    while let Some(event) = events.next().await {
-        let change = match event {
-            Ok(watcher::Event::Init) => {
-                (views, unreadable) = (Vec::new(), Vec::new());
-                continue;
-            }
-            Ok(watcher::Event::InitApply(DeserializeGuard(Ok(object)))) => {
-                views.push(view(&object));
-                continue;
-            }
-            Ok(watcher::Event::InitApply(DeserializeGuard(Err(invalid)))) => {
-                unreadable.push(report(&kind, &invalid.metadata, &invalid.error, metrics));
-                continue;
-            }
-            Ok(watcher::Event::InitDone) => Change::All {
-                views: std::mem::take(&mut views),
-                unreadable: std::mem::take(&mut unreadable),
-                term,
-            },
-            Ok(watcher::Event::Apply(DeserializeGuard(Ok(object)))) => Change::One(view(&object)),
-            Ok(watcher::Event::Apply(DeserializeGuard(Err(invalid)))) => {
-                report(&kind, &invalid.metadata, &invalid.error, metrics);
-                continue;
-            }
-            Ok(watcher::Event::Delete(DeserializeGuard(object))) => Change::Gone(key_of(
-                object.as_ref().map_or_else(|i| &i.metadata, |o| o.meta()),
-            )),
-            Err(error) => {
-                metrics.watch_error(&kind);
-                warn!(
-                    error = &error as &dyn std::error::Error,
-                    "watching failed, trying again"
-                );
-                continue;
-            }
-        };
-        if to.send(wrap(change)).await.is_err() {
-            return;
+impl<T> Watches<T> {
+    pub(crate) fn new(client: &Client, to: &mpsc::Sender<T>, metrics: &Metrics) -> Self {
+        Self {
+            client: client.clone(),
+            to: to.clone(),
+            metrics: metrics.clone(),
         }
     }
 }

@@ -225,7 +225,7 @@ impl Gates {
         self.busy.remove(&key);
         let outcome = result.as_ref().map_or_else(ApplyError::outcome, |_| "ok");
         self.metrics.wrote("pod", outcome, took);
-        let settled = match result {
+        match result {
             Ok(view) => {
                 self.retries.forget(&key);
                 return view.map_or_else(BTreeSet::new, |view| self.index.observe_pod(view));
@@ -233,17 +233,13 @@ impl Gates {
             // It is gone, or another has its name; the watch tells the rest.
             Err(ApplyError::Api(kube::Error::Api(status))) if [404, 409].contains(&status.code) => {
                 debug!(pod = %key, %status, "the pod is gone");
-                true
+                self.retries.forget(&key);
             }
             Err(failure) => {
                 let again = self.retries.failed(&key, Instant::now());
                 let error = &failure as &dyn std::error::Error;
                 warn!(pod = %key, error, ?again, "writing the readiness gate failed, trying again");
-                false
             }
-        };
-        if settled {
-            self.retries.forget(&key);
         }
         BTreeSet::new()
     }

@@ -3,110 +3,12 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_herald-echo");
-/// Nothing here takes long; this only ends a test that hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+mod running;
 
-struct Echo {
-    child: Child,
-    http: u16,
-    tcp: u16,
-    udp: u16,
-}
-
-impl Echo {
-    fn start(flags: &[&str]) -> Self {
-        let mut child = Command::new(PROGRAM)
-            .args(["--http=0", "--tcp=0", "--udp=0"])
-            .args(flags)
-            .env("POD_NAME", "web-1")
-            .env("NODE_NAME", "n1")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let port = |name: &str| {
-            let word = line
-                .split_whitespace()
-                .find_map(|word| word.strip_prefix(name));
-            word.unwrap().parse::<SocketAddr>().unwrap().port()
-        };
-        Self {
-            http: port("http="),
-            tcp: port("tcp="),
-            udp: port("udp="),
-            child,
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([name, &id])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-
-    fn connect(&self) -> TcpStream {
-        connect((Ipv4Addr::LOCALHOST, self.http).into())
-    }
-
-    /// Status code, head and body of the answer to these bytes.
-    fn ask(&self, request: &[u8]) -> (u16, String, String) {
-        ask((Ipv4Addr::LOCALHOST, self.http).into(), request)
-    }
-
-    fn status(&self, request: &str) -> u16 {
-        self.ask(format!("{request} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
-            .0
-    }
-}
-
-impl Drop for Echo {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
-fn ask(address: SocketAddr, request: &[u8]) -> (u16, String, String) {
-    let mut stream = connect(address);
-    stream.write_all(request).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (
-        head.split(' ').nth(1).unwrap().parse().unwrap(),
-        head.to_owned(),
-        body.to_owned(),
-    )
-}
-
-fn ended(child: &mut Child) -> ExitStatus {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        assert!(Instant::now() < deadline, "still running");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
+use running::{Echo, PATIENCE, PROGRAM, connect, ended};
 
 #[test]
 fn http_tells_who_answered_and_whom_it_saw() {
@@ -377,43 +279,4 @@ fn pause_waits_reaps_and_stops() {
             .success()
     );
     assert!(ended(&mut pause).success());
-}
-
-/// A header of the proxy protocol, version 2, for a client at 10.78.0.50:40000.
-const HEADER: [u8; 28] =
-    *b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\x4e\0\x32\x0a\x4f\x01\x0a\x9c\x40\0\x50";
-
-/// The first line a connection to the TCP port answers, if it does.
-fn first_line(echo: &Echo, sent: &[&[u8]]) -> Option<String> {
-    let mut stream = connect((Ipv4Addr::LOCALHOST, echo.tcp).into());
-    stream.write_all(&sent.concat()).unwrap();
-    let mut line = String::new();
-    // A connection that is closed for what it sent may be reset.
-    BufReader::new(stream).read_line(&mut line).ok()?;
-    (!line.is_empty()).then_some(line)
-}
-
-#[test]
-fn a_header_of_the_proxy_protocol_names_the_client() {
-    for mode in ["accept", "require"] {
-        let echo = Echo::start(&["--proxy-protocol", mode]);
-        let line = first_line(&echo, &[&HEADER, b"hi\n"]).unwrap();
-        assert!(
-            line.contains(" peer=10.78.0.50:40000 proto=tcp via=127.0.0.1:"),
-            "{line}"
-        );
-        let request = [&HEADER[..], b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
-        let (status, _, body) = echo.ask(&request);
-        assert_eq!(status, 200);
-        assert!(
-            body.contains(" peer=10.78.0.50:40000 proto=http via="),
-            "{body}"
-        );
-        let bare = first_line(&echo, &[b"hi there, a line longer than a header\n"]);
-        assert_eq!(bare.is_some(), mode == "accept", "{bare:?}");
-    }
-    // Unasked for it is no line of text.
-    let echo = Echo::start(&[]);
-    let line = first_line(&echo, &[&HEADER, b"hi\n"]).unwrap();
-    assert!(line.contains(" peer=127.0.0.1:"), "{line}");
 }

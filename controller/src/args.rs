@@ -66,13 +66,6 @@ pub enum LogFormat {
 }
 
 impl Args {
-    /// Refuses what contradicts itself.
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
-        #[cfg(feature = "aws")]
-        self.aws.check(self.claim_classless)?;
-        Ok(())
-    }
-
     /// Our name in the lease: the pod's, else one that no other process has.
     pub(crate) fn identity(&self) -> String {
         let named = self

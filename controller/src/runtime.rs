@@ -62,7 +62,8 @@ const INPUTS: usize = 1024;
 /// If it cannot start: no configuration, a bad flag, or a port in use. Once started, failures are retried.
 pub async fn run(args: Args) -> Result<()> {
     log_to_stderr(&args)?;
-    args.check()?;
+    #[cfg(feature = "aws")]
+    args.aws.check(args.claim_classless)?;
     let identity = args.identity();
     info!(version = env!("CARGO_PKG_VERSION"), identity, "starting");
     let client = client::connect(&args.apiservers()).await?;

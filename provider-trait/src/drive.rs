@@ -253,8 +253,8 @@ fn may_take(step: &impl Step, failures: &[Failure]) -> bool {
     }
 }
 
-/// A panic elsewhere while the inventory was locked leaves it whole: it only ever takes in complete answers.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks an inventory. A panic elsewhere while it was locked leaves it whole: it only ever takes in complete answers.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -32,7 +32,7 @@ pub mod testing;
 mod time;
 
 pub use backoff::Backoff;
-pub use drive::{Context, Ensured, Mode, Released, ensure, release};
+pub use drive::{Context, Ensured, Mode, Released, ensure, lock, release};
 pub use error::{ErrorKind, ProviderError};
 pub use outcome::{
     EndpointHealth, Ingress, Outcome, PortReport, Reason, Release, Report, ServiceReport,

@@ -1,12 +1,11 @@
 //! `/debug/plan`: what the provider knows and plans for a Service.
 
 use std::fmt::Write as _;
-use std::sync::PoisonError;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use herald_controller_core::{Want, want};
 use herald_core::ServiceKey;
-use herald_provider::{LoadBalancerRequest, Provider, UnixTime};
+use herald_provider::{LoadBalancerRequest, Provider, UnixTime, lock};
 
 use super::Provisioner;
 
@@ -37,7 +36,7 @@ where
         };
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = UnixTime(since.map_or(0, |since| since.as_secs()));
-        let inventory = inventory.lock().unwrap_or_else(PoisonError::into_inner);
+        let inventory = lock(inventory);
         let provider = &connected.provider;
         let (steps, verdict) = if wanted == Want::Release {
             let plan = provider.plan_release(&inventory, &request.id, now);

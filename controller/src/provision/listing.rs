@@ -4,10 +4,10 @@
 //! beside the listing is read again one by one.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use herald_provider::{Backoff, LoadBalancerId, Provider, ProviderError, Reason};
+use herald_provider::{Backoff, LoadBalancerId, Provider, ProviderError, Reason, lock};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -97,7 +97,7 @@ where
         };
         self.found = connected.provider.found(&inventory);
         if let Some(older) = &self.inventory {
-            let older = older.lock().unwrap_or_else(PoisonError::into_inner);
+            let older = lock(older);
             for id in beside {
                 connected.provider.carry_over(&mut inventory, &older, id);
             }
@@ -118,8 +118,8 @@ where
             return;
         };
         if !Arc::ptr_eq(of_pass, current) {
-            let older = of_pass.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+            let older = lock(of_pass);
+            let mut current = lock(current);
             connected.provider.carry_over(&mut current, &older, id);
         }
     }

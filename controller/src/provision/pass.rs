@@ -2,7 +2,7 @@
 //! came of it.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use herald_controller_core::{
@@ -11,7 +11,7 @@ use herald_controller_core::{
 };
 use herald_provider::{
     Backoff, Context, Doubt, ErrorKind, Gate as _, LoadBalancerId, LoadBalancerRequest, Mode,
-    Outcome, Provider, Reason, Release, UnixTime, ensure, release,
+    Outcome, Provider, Reason, Release, UnixTime, ensure, lock, release,
 };
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -65,10 +65,7 @@ impl<P: Provider> Pass<P> {
             self.mode = Mode::Paused;
         }
         if self.audit {
-            let mut inventory = self
-                .inventory
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut inventory = lock(&self.inventory);
             let doubt = Doubt::Unclear(&[]);
             self.provider
                 .forget(&mut inventory, &self.request.id, doubt);

@@ -1,4 +1,5 @@
-//! `cargo xtask test`: everything CI runs, cheapest first, to the first step that fails.
+//! `cargo xtask test`: everything CI runs, cheapest first. A failed step does not end the run; all failures are listed at
+//! its end.
 
 mod core_deps;
 mod tally;
@@ -7,7 +8,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use crate::image::Profile;
@@ -18,6 +19,8 @@ use tally::Tally;
 const RUNGS: [&str; 5] = ["netns_", "aws_", "api_", "lab_", "e2e_"];
 /// Those that run without a cluster.
 const WITHOUT_CLUSTER: [&str; 2] = ["netns_", "aws_"];
+/// The steps that make what the steps on a cluster need.
+const CLUSTER_NEEDS: [&str; 2] = ["setup", "images"];
 
 /// A step and what it runs.
 struct Step {
@@ -64,29 +67,68 @@ pub(crate) fn run(filters: &[String], list: bool) -> Result<()> {
         return Ok(());
     }
     let start = Instant::now();
-    let mut summary = Vec::new();
-    let mut failure = None;
+    let outcomes = run_all(steps);
+    print_summary(&outcomes, start.elapsed());
+    let failures = failures(&outcomes);
+    if failures.is_empty() {
+        return Ok(());
+    }
+    bail!("failed:\n  {}", failures.join("\n  "))
+}
+
+/// What became of a step.
+struct Outcome {
+    name: String,
+    tally: Tally,
+    took: Duration,
+    result: Result<()>,
+}
+
+/// Runs every step, but for those on a cluster once what they need could not be made.
+fn run_all(steps: Vec<Step>) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    let mut missing = None;
     for one in steps {
+        let Step { name, cluster, run } = one;
         let began = Instant::now();
-        let name = one.name.clone();
         let mut tally = Tally::default();
-        let result = step(&name, || {
-            tally = (one.run)()?;
-            tally.verdict()
-        });
+        let result = match &missing {
+            Some(missing) if cluster => {
+                Err(anyhow!("not run, because {missing} failed").context(name.clone()))
+            }
+            _ => step(&name, || {
+                tally = run()?;
+                tally.verdict()
+            }),
+        };
         // A step that failed without a failed test (it does not build, say) counts as one.
         tally.failed = tally.failed.max(u64::from(result.is_err()));
-        summary.push((name, tally, began.elapsed()));
-        if let Err(error) = result {
-            failure = Some(error);
-            break;
+        if result.is_err() && CLUSTER_NEEDS.contains(&name.as_str()) {
+            missing = Some(name.clone());
         }
+        outcomes.push(Outcome {
+            name,
+            tally,
+            took: began.elapsed(),
+            result,
+        });
     }
-    print_summary(&summary, start.elapsed());
-    match failure {
-        None => Ok(()),
-        Some(error) => Err(error.context("the first step that failed")),
-    }
+    outcomes
+}
+
+/// A line for each failed test, and for each step that failed without one.
+fn failures(outcomes: &[Outcome]) -> Vec<String> {
+    let lines = outcomes.iter().flat_map(|outcome| {
+        let Outcome { name, tally, .. } = outcome;
+        let error = outcome.result.as_ref().err();
+        let tests = tally
+            .names
+            .iter()
+            .map(move |test| format!("{name}: {test}"));
+        let alone = error.filter(|_| tally.names.is_empty());
+        tests.chain(alone.map(|error| format!("{error:#}")))
+    });
+    lines.collect()
 }
 
 /// All steps, in order.
@@ -134,7 +176,7 @@ fn selected(steps: Vec<Step>, filters: &[String]) -> Result<Vec<Step>> {
     }
     let matches = |step: &Step| filters.iter().any(|filter| step.name.contains(filter));
     let cluster = steps.iter().any(|step| matches(step) && step.cluster);
-    let needed = |step: &Step| cluster && matches!(step.name.as_str(), "setup" | "images");
+    let needed = |step: &Step| cluster && CLUSTER_NEEDS.contains(&step.name.as_str());
     let names: Vec<String> = steps.iter().map(|step| step.name.clone()).collect();
     let steps: Vec<Step> = steps
         .into_iter()
@@ -205,13 +247,16 @@ fn cargo(args: &[OsString]) -> Result<Tally> {
     tally::stream(cargo, &mut std::io::stdout())
 }
 
-fn print_summary(summary: &[(String, Tally, Duration)], took: Duration) {
+fn print_summary(outcomes: &[Outcome], took: Duration) {
     println!(
         "\n{:<28} {:>10} {:>8} {:>8}",
         "step", "time", "passed", "failed"
     );
     let mut sum = Tally::default();
-    for (name, tally, took) in summary {
+    for Outcome {
+        name, tally, took, ..
+    } in outcomes
+    {
         let Tally { passed, failed, .. } = tally;
         println!("{name:<28} {:>10} {passed:>8} {failed:>8}", seconds(*took));
         sum.passed += passed;
@@ -254,6 +299,37 @@ mod tests {
         assert_eq!(all.first().map(String::as_str), Some("setup"));
         assert_eq!(all.last().map(String::as_str), Some("e2e_basic"));
         assert_eq!(all.len(), 12);
+    }
+
+    #[test]
+    fn a_failed_step_ends_nothing_but_what_needs_it() {
+        let works = |name: &str| Step::check(name, || Ok(()));
+        let fails = |name: &str| Step::check(name, || bail!("broken"));
+        let on_cluster = |step| Step {
+            cluster: true,
+            ..step
+        };
+        let outcomes = run_all(vec![
+            fails("unit"),
+            works("netns_a"),
+            on_cluster(works("e2e_a")),
+        ]);
+        assert_eq!(failures(&outcomes), ["unit: broken"]);
+        assert!(outcomes[1].result.is_ok() && outcomes[2].result.is_ok());
+        let outcomes = run_all(vec![
+            fails("images"),
+            works("netns_a"),
+            on_cluster(works("e2e_a")),
+        ]);
+        assert_eq!(
+            failures(&outcomes),
+            ["images: broken", "e2e_a: not run, because images failed"]
+        );
+        let failed: Vec<u64> = outcomes
+            .iter()
+            .map(|outcome| outcome.tally.failed)
+            .collect();
+        assert_eq!(failed, [1, 0, 1]);
     }
 
     #[test]

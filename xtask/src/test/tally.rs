@@ -6,10 +6,12 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, anyhow, bail};
 
 /// Tests that passed and failed, and whether the program that ran them failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) passed: u64,
     pub(super) failed: u64,
+    /// The names of those that failed.
+    pub(super) names: Vec<String>,
     /// The exit code, if it was not 0; -1 for a program that a signal ended.
     code: Option<i32>,
 }
@@ -32,8 +34,12 @@ impl Tally {
         }
     }
 
-    /// Adds what a line of output reports: `test result: ok. 3 passed; 0 failed; …`.
+    /// Adds what a line of output reports: `test result: ok. 3 passed; 0 failed; …` or `test name ... FAILED`.
     fn count(&mut self, line: &str) {
+        let test = line.trim_end().strip_suffix("... FAILED");
+        if let Some(name) = test.and_then(|line| line.strip_prefix("test ")) {
+            self.names.push(name.trim_end().to_owned());
+        }
         let result = line.strip_prefix("test result: ");
         let Some((_, counts)) = result.and_then(|result| result.split_once(". ")) else {
             return;
@@ -90,10 +96,11 @@ mod tests {
     fn results_are_summed() {
         let tally = script(
             "echo 'test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out'
-             echo 'test a ... ok'; printf '\\377\\n'
+             echo 'test a ... ok'; echo 'test b::c ... FAILED'; printf '\\377\\n'
              echo 'test result: FAILED. 10 passed; 2 failed; 0 ignored'",
         );
         assert_eq!((tally.passed, tally.failed), (13, 2));
+        assert_eq!(tally.names, ["b::c"]);
         assert!(tally.verdict().is_err());
     }
 

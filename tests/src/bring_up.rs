@@ -14,7 +14,7 @@ use crate::process::{self, MARK, Recorded};
 use crate::state::{Phase, ServiceProxy, State, folder};
 use crate::topology::{BRIDGE, DNS_CLUSTER_IPS, Place, node_name};
 use crate::wait::wait_for;
-use crate::{aws, control_plane, images, network, node, parts, relay};
+use crate::{aws, control_plane, images, inotify, network, node, parts, relay};
 
 /// Brings up everything; each process is written down as soon as it runs.
 pub(crate) fn run(
@@ -25,6 +25,7 @@ pub(crate) fn run(
 ) -> Result<()> {
     let state = &mut cluster.state;
     state.save()?;
+    inotify::make_room(Path::new(inotify::INSTANCES))?;
     std::os::unix::fs::symlink(program, folder(&state.name).join("bin/kubectl"))?;
     let (coredns, coredns_image) = parts::coredns_image()?;
     network::build(state)?;

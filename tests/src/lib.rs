@@ -18,7 +18,7 @@
 //! | netns, link, network | namespaces, cables, the lab's network |
 //! | parts, archive, images | programs and images |
 //! | certs, control_plane, node, node_config, relay | the cluster's processes |
-//! | bring_up, cluster, rollout, install, speaker, status | using it |
+//! | bring_up, inotify, cluster, rollout, install, speaker, status | using it |
 //! | state, process, down | what is written down, and taking it down |
 //! | moto | AWS, for the provider |
 //! | aws | AWS beside a cluster, with a load balancer that carries traffic |
@@ -34,6 +34,7 @@ mod control_plane;
 mod down;
 mod dump;
 mod images;
+mod inotify;
 mod install;
 pub mod link;
 pub mod moto;

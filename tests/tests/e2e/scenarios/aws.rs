@@ -23,7 +23,7 @@ use crate::e2e::observe::{condition, get};
 use crate::e2e::{apply, rolled_out};
 
 /// How long AWS, Herald and the pods may take together on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 const CLASS: &str = "heraldlb.io/aws-nlb";
 const FINALIZER: &str = "heraldlb.io/aws-nlb";
 const PROVISIONED: &str = "heraldlb.io/Provisioned";

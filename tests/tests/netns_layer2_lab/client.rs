@@ -1,10 +1,11 @@
 //! What a client on the segment sees: who answers, and in which order.
 
 use std::net::IpAddr;
-use std::process::{Child, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
-use herald_tests::{Capture, Netns};
+use herald_tests::{Capture, Netns, run};
 
 use super::mac;
 
@@ -48,12 +49,20 @@ impl Asking {
         let mut command = client.command("sh")?;
         command.args(["-c", &script]).stdin(Stdio::null());
         command.stdout(Stdio::null()).stderr(Stdio::null());
+        // A group of its own, so that a signal meets the program that is asking too.
+        command.process_group(0);
         let child = command.spawn().context("start a client that asks")?;
         Ok(Self {
             child,
             capture,
             address,
         })
+    }
+
+    /// Stops it from asking (`STOP`) for as long as wanted (`CONT`).
+    pub(crate) fn signal(&self, signal: &str) -> Result<()> {
+        let group = format!("-{}", self.child.id());
+        run(Command::new("kill").args(["-s", signal, "--", &group])).map(drop)
     }
 
     /// The unbroken runs of answers: the number of the host that gave them, and how many.
@@ -63,7 +72,7 @@ impl Asking {
 
     /// Stops and gives the same.
     pub(crate) fn stop(mut self) -> Result<Vec<(u8, usize)>> {
-        self.child.kill()?;
+        self.signal("KILL")?;
         self.child.wait()?;
         self.runs()
     }
@@ -96,8 +105,10 @@ pub(crate) fn hosts(runs: &[(u8, usize)]) -> Vec<u8> {
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        // Already gone is as good.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // Already gone is as good.
+            drop(self.signal("KILL"));
+            drop(self.child.wait());
+        }
     }
 }

@@ -56,6 +56,14 @@ enum Verb {
         #[arg(long)]
         list: bool,
     },
+    /// Run tests again and again with every core busy, and say what fell how often
+    Soak {
+        /// Words that select steps [default: netns_ api_ e2e_]
+        filter: Vec<String>,
+        /// How many rounds
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+        times: u32,
+    },
     /// Write the custom resource definitions of deploy/crds
     Crds {
         /// Fail if they are not what the code says, and show the difference
@@ -90,6 +98,7 @@ fn run(verb: Verb) -> Result<()> {
         }
         Verb::Demo { story, keep } => demo::run(story, keep),
         Verb::Test { filter, list } => test::run(&filter, list),
+        Verb::Soak { filter, times } => test::soak::run(&filter, times),
         Verb::Crds { check: true } => step::step("crds --check", crds::check),
         Verb::Crds { check: false } => step::step("crds", crds::write),
     }

@@ -2,6 +2,7 @@
 //! its end.
 
 mod core_deps;
+pub(crate) mod soak;
 mod tally;
 
 use std::collections::BTreeSet;

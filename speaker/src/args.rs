@@ -122,6 +122,7 @@ impl Args {
             mode: self.service_proxy.into(),
             nodeport_addresses: some(&self.nodeport_addresses),
             cluster_cidrs: some(&self.cluster_cidr),
+            api_servers: self.apiserver.iter().filter_map(|url| host(url)).collect(),
             masquerade_mark: self.masquerade_mark,
         }
     }
@@ -136,6 +137,12 @@ fn parse_url(text: &str) -> Result<String, String> {
         return Err("not an https URL; write https://host:port".into());
     }
     Ok(text.trim().trim_end_matches('/').to_owned())
+}
+
+/// The address in a URL; none when it has a name.
+fn host(url: &str) -> Option<IpAddr> {
+    let uri: axum::http::Uri = url.parse().ok()?;
+    uri.host()?.trim_matches(['[', ']']).parse().ok()
 }
 
 fn parse_prefix(text: &str) -> Result<IpNet, String> {
@@ -204,6 +211,8 @@ mod tests {
             args.apiserver,
             ["https://192.0.2.1:6443", "https://[2001:db8::1]:6443"]
         );
+        let servers = args.forward_config().api_servers;
+        assert_eq!(servers.len(), 2, "{servers:?}");
         assert_eq!(args.forward_config().cluster_cidrs.unwrap().len(), 2);
         assert_eq!(args.masquerade_mark, 0x2000);
     }

@@ -15,6 +15,7 @@ mod observe;
 mod peers;
 mod plan;
 mod report;
+mod reserved;
 mod stores;
 #[cfg(test)]
 mod tests;
@@ -184,6 +185,7 @@ impl Engine {
 
     /// Marks everything dirty. What changes then was missed before; [`Self::differences`] counts it.
     pub fn full_pass(&mut self) {
+        self.rebuild_addresses();
         self.dirty.all_owners = true;
         self.dirty.all_forwards = true;
         self.dirty.node = true;

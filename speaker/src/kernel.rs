@@ -166,6 +166,7 @@ mod tests {
             name: "eth0".into(),
             mac: Mac([2, 0, 0, 0, 0, 1]),
             up: true,
+            gateways: Vec::new(),
             addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
         };
         BTreeMap::from([(2, link)])

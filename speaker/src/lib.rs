@@ -9,6 +9,7 @@ mod cleanup;
 mod client;
 pub mod data_path;
 pub mod engine;
+mod gateway;
 pub mod index;
 mod kernel;
 pub mod link;

@@ -20,6 +20,8 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{MulticastGroup, new_connection, new_multicast_connection};
 use tokio::sync::watch;
 
+use crate::gateway::{self, Gateways};
+
 /// Links by interface index.
 pub type Links = BTreeMap<u32, LinkView>;
 
@@ -45,7 +47,7 @@ pub async fn watch_links(links: watch::Sender<Option<Links>>) {
 enum LinkError {
     #[error("open a netlink socket: {0}")]
     Open(#[from] std::io::Error),
-    #[error("read the links and addresses: {0}")]
+    #[error("read the links, addresses and routes: {0}")]
     Dump(#[from] rtnetlink::Error),
     #[error("the netlink socket was closed")]
     Closed,
@@ -56,6 +58,8 @@ async fn follow(links: &watch::Sender<Option<Links>>) -> Result<(), LinkError> {
         MulticastGroup::Link,
         MulticastGroup::Ipv4Ifaddr,
         MulticastGroup::Ipv6Ifaddr,
+        MulticastGroup::Ipv4Route,
+        MulticastGroup::Ipv6Route,
     ];
     // Subscribed before everything is read, so that nothing falls between the two.
     let (monitor, _handle, mut notices) = new_multicast_connection(&groups)?;
@@ -65,10 +69,14 @@ async fn follow(links: &watch::Sender<Option<Links>>) -> Result<(), LinkError> {
     loop {
         table.publish(links);
         let mut next = notices.next().await;
+        let mut routes_changed = false;
         // A burst is one change.
         while let Some(notice) = next {
             match notice.0.payload {
-                NetlinkPayload::InnerMessage(message) => table.handle(message),
+                NetlinkPayload::InnerMessage(message) => {
+                    routes_changed |= gateway::concerns(&message);
+                    table.handle(message);
+                }
                 NetlinkPayload::Overrun(_) => table.read().await?,
                 _ => {}
             }
@@ -80,6 +88,9 @@ async fn follow(links: &watch::Sender<Option<Links>>) -> Result<(), LinkError> {
         }
         if monitor.0.is_finished() {
             return Err(LinkError::Closed);
+        }
+        if routes_changed {
+            table.read_gateways().await?;
         }
     }
 }
@@ -96,6 +107,7 @@ impl Drop for AbortOnDrop {
 struct Table {
     links: BTreeMap<u32, Link>,
     addresses: BTreeMap<u32, BTreeSet<IpNet>>,
+    gateways: Gateways,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -119,7 +131,15 @@ impl Table {
         while let Some(address) = addresses.try_next().await? {
             table.handle(RouteNetlinkMessage::NewAddress(address));
         }
+        table.gateways = gateway::read(&handle).await?;
         *self = table;
+        Ok(())
+    }
+
+    async fn read_gateways(&mut self) -> Result<(), LinkError> {
+        let (connection, handle, _) = new_connection()?;
+        let _connection = AbortOnDrop(tokio::spawn(connection));
+        self.gateways = gateway::read(&handle).await?;
         Ok(())
     }
 
@@ -161,12 +181,15 @@ impl Table {
         let view = |(index, link): (&u32, &Link)| {
             let addresses = self.addresses.get(index);
             let addresses = addresses.map(|nets| nets.iter().copied().collect());
+            let gateways = self.gateways.get(index);
+            let gateways = gateways.map(|all| all.iter().copied().collect());
             let view = LinkView {
                 index: *index,
                 name: link.name.clone(),
                 mac: link.mac,
                 up: link.up,
                 addresses: addresses.unwrap_or_default(),
+                gateways: gateways.unwrap_or_default(),
             };
             (*index, view)
         };

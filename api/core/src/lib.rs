@@ -8,9 +8,11 @@
 mod key;
 mod protocol;
 mod range;
+mod reserved;
 mod selector;
 
 pub use key::ServiceKey;
 pub use protocol::{IpFamily, Protocol};
 pub use range::{AddressRange, ParseRangeError};
+pub use reserved::{NodeAddresses, Reservation, ReservedAddresses, special_ranges, subnet_ends};
 pub use selector::{Labels, Operator, Requirement, Selector};

@@ -49,6 +49,8 @@ pub struct ForwardConfig {
     pub nodeport_addresses: Option<Vec<IpNet>>,
     /// Sources that count as this node's pods, instead of `Node.spec.podCIDRs`.
     pub cluster_cidrs: Option<Vec<IpNet>>,
+    /// Addresses of API servers, which are no Service's to take.
+    pub api_servers: Vec<IpAddr>,
     /// The mark bit, see [`MASQUERADE_MARK`]. Exactly one bit.
     pub masquerade_mark: u32,
 }
@@ -59,6 +61,7 @@ impl Default for ForwardConfig {
             mode: ServiceProxy::default(),
             nodeport_addresses: None,
             cluster_cidrs: None,
+            api_servers: Vec::new(),
             masquerade_mark: MASQUERADE_MARK,
         }
     }
@@ -112,7 +115,8 @@ impl Frontend {
 }
 
 /// Why a Service has a frontend. Where two Services claim the same one, the lower role wins, then the lower key: an
-/// external IP, which any user may write, takes no traffic from a cluster IP or an allocated address.
+/// external IP, which any user may write, takes no traffic from a cluster IP or an allocated address. What is nobody's to
+/// take does not get so far: [`crate::Addresses::refusal`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
     /// `spec.clusterIPs`.
@@ -257,7 +261,8 @@ pub fn forward(key: &ServiceKey, snapshot: &Snapshot, config: &ForwardConfig) ->
             };
             for (role, addresses) in addresses_of(service, config.mode) {
                 for address in addresses.iter().copied() {
-                    if IpFamily::of(address) == family {
+                    let refused = || snapshot.addresses.refusal(key, role, address).is_some();
+                    if IpFamily::of(address) == family && !refused() {
                         forwarding.frontends.push(frontend(
                             Frontend::Address {
                                 address,

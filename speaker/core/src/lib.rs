@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod addresses;
 pub mod announce;
 mod election;
 mod eligible;
@@ -17,6 +18,7 @@ pub mod ruleset;
 mod snapshot;
 pub mod wire;
 
+pub use addresses::{Addresses, Refusal, api_service};
 pub use election::{elect, score};
 pub use eligible::Ineligible;
 pub use forward::{

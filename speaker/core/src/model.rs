@@ -124,6 +124,8 @@ pub struct NodeView {
     pub excluded: bool,
     /// The first InternalIP of each family: where node ports answer.
     pub addresses: Vec<IpAddr>,
+    /// Every InternalIP and ExternalIP: no Service may have them.
+    pub known_addresses: Vec<IpAddr>,
     /// `spec.podCIDRs`.
     pub pod_cidrs: Vec<IpNet>,
 }
@@ -191,6 +193,8 @@ pub struct LinkView {
     pub up: bool,
     /// Addresses with their prefix length.
     pub addresses: Vec<IpNet>,
+    /// Next hops of the default routes over it, sorted.
+    pub gateways: Vec<IpAddr>,
 }
 
 /// An Ethernet address.

@@ -3,7 +3,9 @@ use std::sync::Arc;
 
 use herald_core::ServiceKey;
 
-use crate::{AdvertisementView, LinkView, NodeView, PoolView, ServiceView, SliceView, SpeakerView};
+use crate::{
+    Addresses, AdvertisementView, LinkView, NodeView, PoolView, ServiceView, SliceView, SpeakerView,
+};
 
 /// Everything one speaker has observed; what the planners read.
 ///
@@ -26,6 +28,8 @@ pub struct Snapshot {
     pub speakers: BTreeMap<Arc<str>, SpeakerView>,
     /// This node's links by interface index.
     pub links: BTreeMap<u32, LinkView>,
+    /// Who uses which address, and which are no Service's to take.
+    pub addresses: Addresses,
 }
 
 impl Snapshot {

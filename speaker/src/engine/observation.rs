@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use herald_core::ServiceKey;
 use herald_speaker_core::{
-    AdvertisementView, Interface, LinkView, NodeView, PoolView, ServiceView, SliceView,
+    AdvertisementView, Interface, LinkView, Mac, NodeView, PoolView, ServiceView, SliceView,
 };
 
 use crate::announcer::AnnouncerReport;
@@ -99,6 +99,10 @@ pub struct SpeakerSeen {
     pub willing: bool,
     /// Its interfaces.
     pub interfaces: Vec<Interface>,
+    /// The hardware addresses of its interfaces.
+    pub macs: Vec<Mac>,
     /// The addresses it says it answers for.
     pub owned: Vec<IpAddr>,
+    /// The addresses it says others answer for that it should.
+    pub conflicts: Vec<(IpAddr, Mac)>,
 }

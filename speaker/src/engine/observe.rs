@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use herald_core::ServiceKey;
-use herald_speaker_core::{NodeView, ServiceView, SliceView};
+use herald_speaker_core::{NodeView, ServiceView, SliceView, api_service};
 
 use super::stores::{Listed, Store};
 use super::{Change, Engine, NodeSeen, Observation, SliceKey, SpeakerSeen};
@@ -29,6 +29,9 @@ impl Engine {
             Observation::Speaker(change) => self.speaker(change, now),
             Observation::Links(links) => {
                 if self.snapshot.links != links {
+                    let node = self.snapshot.node.clone();
+                    let keys = self.snapshot.addresses.set_links(&node, links.values());
+                    self.touch_all(keys);
                     self.snapshot.links = links;
                     self.dirty.all_owners = true;
                     self.dirty.report = true;
@@ -61,14 +64,24 @@ impl Engine {
         self.dirty.forwards.insert(key);
     }
 
+    pub(super) fn touch_all(&mut self, keys: impl IntoIterator<Item = ServiceKey>) {
+        for key in keys {
+            self.touch(key);
+        }
+    }
+
     fn service(&mut self, change: Change<ServiceKey, ServiceView>) {
         let gone = match change {
             Change::Listing => return self.services.begin(),
             Change::Unreadable(key) => return self.services.saw(&key),
             Change::Set(key, view) => {
                 self.services.saw(&key);
-                if self.snapshot.services.get(&key) != Some(&view) {
+                let known = self.snapshot.services.get(&key);
+                if known != Some(&view) {
+                    let addresses = &mut self.snapshot.addresses;
+                    let others = addresses.replace_service(known, Some(&view));
                     self.snapshot.services.insert(key.clone(), view);
+                    self.touch_all(others);
                     self.touch(key);
                 }
                 return;
@@ -81,7 +94,10 @@ impl Engine {
             }
         };
         for key in gone {
-            if self.snapshot.services.remove(&key).is_some() {
+            if let Some(known) = self.snapshot.services.remove(&key) {
+                let addresses = &mut self.snapshot.addresses;
+                let others = addresses.replace_service(Some(&known), None);
+                self.touch_all(others);
                 self.touch(key);
             }
         }
@@ -105,7 +121,7 @@ impl Engine {
                 if slices.get(&key.name) != Some(&view) {
                     slices.insert(key.name.clone(), view);
                     self.slice_service.insert(key, service.clone());
-                    self.touch(service);
+                    self.touch_slices_of(service);
                 }
                 return;
             }
@@ -130,6 +146,16 @@ impl Engine {
             if slices.is_empty() {
                 self.snapshot.slices.remove(&service);
             }
+        }
+        self.touch_slices_of(service);
+    }
+
+    fn touch_slices_of(&mut self, service: ServiceKey) {
+        if service == api_service() {
+            let mut addresses = std::mem::take(&mut self.snapshot.addresses);
+            let keys = addresses.set_api_servers(&self.snapshot, &self.config.api_servers);
+            self.snapshot.addresses = addresses;
+            self.touch_all(keys);
         }
         self.touch(service);
     }
@@ -164,7 +190,20 @@ impl Engine {
             }
         };
         self.dirty.report |= change == Change::Listed;
+        let named = match &change {
+            Change::Set(key, view) => vec![(key.clone(), view.known_addresses.clone())],
+            Change::Gone(key) => vec![(key.clone(), Vec::new())],
+            _ => Vec::new(),
+        };
+        let listed = change == Change::Listed;
         self.dirty.all_owners |= merge(&mut self.nodes, &mut self.snapshot.nodes, change);
+        for (node, addresses) in named {
+            let keys = self.snapshot.addresses.set_node(&node, &addresses);
+            self.touch_all(keys);
+        }
+        if listed {
+            self.rebuild_addresses();
+        }
     }
 
     fn speaker(&mut self, change: Change<Arc<str>, SpeakerSeen>, now: Instant) {

@@ -129,6 +129,8 @@ mod tests {
             willing: true,
             interfaces: Vec::new(),
             owned: Vec::new(),
+            macs: vec![],
+            conflicts: vec![],
         }
     }
 

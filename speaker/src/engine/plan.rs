@@ -17,6 +17,7 @@ impl Engine {
     pub fn plan(&mut self, now: Instant) -> Vec<Step> {
         let mut steps = Vec::new();
         self.refresh_speakers(now);
+        self.refresh_conflicts(now);
         if self.synced() {
             self.plan_owners();
         }
@@ -67,6 +68,13 @@ impl Engine {
 
     /// Whether traffic for `address` of Service `key` can be forwarded by this node, as far as that is our task.
     fn carried(&self, key: &ServiceKey, address: IpAddr) -> bool {
+        if self.snapshot.addresses.reservation(address).is_some() {
+            return false;
+        }
+        // The announcer is silent and finds out when the other host has gone; only then is there something to carry.
+        if self.snapshot.addresses.conflict(address).is_some() {
+            return true;
+        }
         let ours = self.snapshot.services.get(key).is_some_and(|s| s.proxied);
         if self.config.mode == ServiceProxy::Off || !ours {
             return true;
@@ -211,8 +219,9 @@ impl Engine {
         };
         views.insert(own.node.clone(), own);
         if self.snapshot.speakers != views {
-            self.snapshot.speakers = views;
+            let before = std::mem::replace(&mut self.snapshot.speakers, views);
             self.dirty.all_owners = true;
+            self.refresh_subnets(&before);
         }
     }
 }

@@ -3,6 +3,7 @@
 mod convergence;
 mod inputs;
 mod order;
+mod reserved;
 
 use std::time::Duration;
 
@@ -76,6 +77,7 @@ fn node_seen(name: &str, ready: bool) -> NodeSeen {
             ready,
             excluded: false,
             addresses: vec!["192.0.2.1".parse().unwrap()],
+            known_addresses: Vec::new(),
             pod_cidrs: vec!["10.244.1.0/24".parse().unwrap()],
         },
         silent: false,
@@ -99,6 +101,8 @@ fn speaker_seen(name: &str, renewed: u32) -> SpeakerSeen {
             up: true,
         }],
         owned: vec![],
+        macs: vec![],
+        conflicts: vec![],
     }
 }
 
@@ -108,6 +112,7 @@ fn links(up: bool) -> Observation {
         name: "eth0".into(),
         mac: Mac([2, 0, 0, 0, 0, 1]),
         up,
+        gateways: Vec::new(),
         addresses: subnet(),
     };
     Observation::Links([(2, link)].into())

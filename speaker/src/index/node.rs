@@ -59,6 +59,7 @@ pub fn node(object: &Node) -> Option<NodeSeen> {
             excluded: labels.contains_key(names::EXCLUDE_NODE_LABEL)
                 || is_true("NetworkUnavailable"),
             addresses: internal_addresses(status),
+            known_addresses: known_addresses(status),
             pod_cidrs,
             labels,
             name,
@@ -73,6 +74,17 @@ fn condition<'a>(status: Option<&'a NodeStatus>, kind: &str) -> Option<(&'a str,
         .iter()
         .find(|condition| condition.type_ == kind)?;
     Some((&found.status, found.message.as_deref().unwrap_or_default()))
+}
+
+/// Every InternalIP and ExternalIP.
+fn known_addresses(status: Option<&NodeStatus>) -> Vec<IpAddr> {
+    let all = status.and_then(|s| s.addresses.as_ref());
+    let named = |kind: &str| kind == "InternalIP" || kind == "ExternalIP";
+    all.into_iter()
+        .flatten()
+        .filter(|address| named(&address.type_))
+        .filter_map(|address| parse::address(&address.address))
+        .collect()
 }
 
 /// The first InternalIP of each family, in the order of the list: the order of the cluster's families.

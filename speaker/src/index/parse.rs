@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use herald_speaker_core::Mac;
 use ipnet::IpNet;
 
 /// An address; leading zeros in IPv4 octets are decimal, as Kubernetes reads them (not octal).
@@ -24,6 +25,17 @@ pub(super) fn prefix(text: &str) -> Option<IpNet> {
     IpNet::new(address(host)?, length)
         .ok()
         .map(|net| net.trunc())
+}
+
+/// An Ethernet address.
+pub(super) fn mac(text: &str) -> Option<Mac> {
+    let mut bytes = [0_u8; 6];
+    let mut parts = text.split(':');
+    for byte in &mut bytes {
+        let part = parts.next().filter(|part| part.len() == 2)?;
+        *byte = u8::from_str_radix(part, 16).ok()?;
+    }
+    parts.next().is_none().then_some(Mac(bytes))
 }
 
 fn padded(text: &str) -> Option<Ipv4Addr> {

@@ -65,7 +65,22 @@ pub fn speaker(object: &Speaker) -> Option<SpeakerSeen> {
             && condition.status == "False"
             && refused.contains(&condition.reason.as_str())
     });
+    let mac = |field: &str, text: &str| {
+        let mac = parse::mac(text);
+        if mac.is_none() && !text.is_empty() {
+            warn_left_out("Speaker", &node, field, text);
+        }
+        mac
+    };
+    let macs = status.interfaces.iter();
+    let macs = macs.filter_map(|i| mac("status.interfaces", &i.mac));
+    let conflicts = status.conflicts.iter().filter_map(|conflict| {
+        let other = mac("status.conflicts", &conflict.mac)?;
+        Some((address("status.conflicts", &conflict.address)?, other))
+    });
     Some(SpeakerSeen {
+        macs: macs.collect(),
+        conflicts: conflicts.collect(),
         renewed: status
             .renew_time
             .as_ref()

@@ -258,6 +258,10 @@ fn a_node_keeps_what_eligibility_and_forwarding_need() {
         "[10.77.0.11, fd00:77::11]"
     );
     assert_eq!(
+        format!("{:?}", seen.view.known_addresses),
+        "[198.51.100.1, 10.77.0.11, 10.78.0.11, fd00:77::11]"
+    );
+    assert_eq!(
         format!("{:?}", seen.view.pod_cidrs),
         "[10.244.1.0/24, fd00:10:244:1::/64]"
     );
@@ -350,6 +354,7 @@ fn a_speaker_says_whether_it_may_own_addresses() {
                 "renewTime": "2026-01-01T00:00:00.000001Z",
                 "interfaces": [{ "name": "eth0", "mac": "02:00:00:00:00:01", "addresses": ["192.0.2.2/24", "x"], "up": true }],
                 "owned": [{ "address": "192.0.2.10", "interfaces": ["eth0"] }, { "address": "?" }],
+                "conflicts": [{ "address": "192.0.2.11", "mac": "0a:00:00:00:00:ff" }, { "address": "192.0.2.12", "mac": "ff" }],
                 "conditions": conditions,
             },
         })))
@@ -373,6 +378,11 @@ fn a_speaker_says_whether_it_may_own_addresses() {
     assert_eq!(seen.interfaces[0].addresses.len(), 1);
     assert!(seen.interfaces[0].up);
     assert_eq!(seen.owned.len(), 1);
+    assert_eq!(format!("{:?}", seen.macs), "[02:00:00:00:00:01]");
+    assert_eq!(
+        format!("{:?}", seen.conflicts),
+        "[(192.0.2.11, 0a:00:00:00:00:ff)]"
+    );
     assert!(!seen.renewed.is_empty());
     let fresh = speaker(&object(json!({ "metadata": { "name": "n3" } }))).unwrap();
     assert!(fresh.willing && fresh.renewed.is_empty());

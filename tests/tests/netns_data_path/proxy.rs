@@ -106,6 +106,7 @@ fn snapshot() -> Result<Snapshot> {
         ready: true,
         excluded: false,
         addresses: lab::node().to_vec(),
+        known_addresses: Vec::new(),
         pod_cidrs: vec!["10.244.1.0/24".parse()?, "fd00:244:1::/64".parse()?],
     };
     Ok(Snapshot {

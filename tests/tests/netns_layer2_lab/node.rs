@@ -246,7 +246,9 @@ fn describe(links: &Links) -> String {
     let one = |link: &herald_speaker_core::LinkView| {
         let up = if link.up { "up" } else { "down" };
         let addresses: Vec<String> = link.addresses.iter().map(ToString::to_string).collect();
-        format!("{}={up},{},{}", link.name, link.mac, addresses.join(","))
+        let gateways: Vec<String> = link.gateways.iter().map(ToString::to_string).collect();
+        let (addresses, gateways) = (addresses.join(","), gateways.join(","));
+        format!("{}={up},{},{addresses};{gateways}", link.name, link.mac)
     };
     links.values().map(one).collect::<Vec<_>>().join(" ")
 }

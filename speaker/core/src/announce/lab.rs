@@ -101,6 +101,7 @@ impl Lab {
             name: Arc::from("lan"),
             mac: node.mac,
             up: node.link,
+            gateways: Vec::new(),
             addresses: Vec::new(),
         };
         node.responder

@@ -244,6 +244,7 @@ fn a_probe_that_could_not_be_sent_does_not_count() {
         name: "lan".into(),
         mac: mac(0),
         up: true,
+        gateways: Vec::new(),
         addresses: Vec::new(),
     };
     let addresses = BTreeMap::from([(V4, BTreeSet::from([2]))]);

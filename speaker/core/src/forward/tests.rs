@@ -71,6 +71,7 @@ fn snapshot(service: ServiceView, slices: Vec<SliceView>) -> Snapshot {
         ready: true,
         excluded: false,
         addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+        known_addresses: Vec::new(),
         pod_cidrs: vec![
             "10.244.1.7/24".parse().unwrap(),
             "10.244.1.0/25".parse().unwrap(),

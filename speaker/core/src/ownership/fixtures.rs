@@ -65,6 +65,7 @@ pub(super) fn snapshot() -> Snapshot {
             ready: true,
             excluded: false,
             addresses: Vec::new(),
+            known_addresses: Vec::new(),
             pod_cidrs: Vec::new(),
         };
         snapshot.nodes.insert(name.clone(), node);

@@ -262,6 +262,7 @@ fn own_targets_are_the_links_of_owned_addresses() {
         name: name.into(),
         mac: Mac([2, 0, 0, 0, 0, 1]),
         up: true,
+        gateways: Vec::new(),
         addresses: nets.iter().map(|net| net.parse().unwrap()).collect(),
     };
     snapshot

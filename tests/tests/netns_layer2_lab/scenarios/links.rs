@@ -133,7 +133,17 @@ pub(crate) fn followed(lab: &Lab) -> Result<()> {
     host.ip("link set renamed arp off")?;
     says("no NOARP", &|l| !l.contains("renamed="))?;
     host.ip("link del v0")?;
-    says("a link that went", &|l| !l.contains("v0="))
+    says("a link that went", &|l| !l.contains("v0="))?;
+    host.ip("route add default via 192.0.2.254")?;
+    host.ip("-6 route add default via 2001:db8::fe dev lan")?;
+    says("gateways", &|l| l.contains(";192.0.2.254,2001:db8::fe"))?;
+    host.ip("route replace default via 192.0.2.253")?;
+    says("another gateway", &|l| l.contains(";192.0.2.253,"))?;
+    // The kernel does not say that routes go with their link.
+    host.ip("link set lan down")?;
+    says("no gateway", &|l| {
+        l.contains("lan=down") && !l.contains("192.0.2.253")
+    })
 }
 
 /// An interface that appears after its address was given to the announcer hears and answers solicitations.

@@ -10,9 +10,16 @@ pub const ADDRESS_POOL: &str = "heraldlb.io/address-pool";
 /// Input: take this address, or these two (one of each family, separated by a comma).
 pub const ADDRESSES: &str = "heraldlb.io/addresses";
 
-/// Output: the pool or pools (separated by a comma, in the order of `status.loadBalancer.ingress`) that the addresses
-/// came from. Written together with the status. Speakers use it when a pool no longer holds an address in use.
+/// Output: the pool of each address (separated by a comma, in the order of `status.loadBalancer.ingress`): the one that has
+/// it now, or the last one that had it. Written together with the status; who announces an address goes by it alone.
 pub const ALLOCATED_FROM: &str = "heraldlb.io/allocated-from";
+
+/// Output: the pools that had an address before it came to the one of [`ALLOCATED_FROM`], the latest first: separated by `/`,
+/// those of each address by a comma. The first that an L2Advertisement selects counts where none selects the pool of now.
+pub const EARLIER_POOLS: &str = "heraldlb.io/earlier-pools";
+
+/// Output: the pool that was asked for and given, while the address is in another one: a pool edit is no unmet request.
+pub const REQUESTED_POOL: &str = "heraldlb.io/requested-pool";
 
 /// Input: `"true"` leaves the Service's load balancer at its provider as it is, whatever else changes, until this is removed.
 pub const PAUSED: &str = "heraldlb.io/paused";
@@ -44,6 +51,12 @@ pub fn allocated_from(annotations: &BTreeMap<String, String>) -> impl Iterator<I
         .get(ALLOCATED_FROM)
         .into_iter()
         .flat_map(|value| list(value))
+}
+
+/// The pools that each address of a Service was in before, in the order of `status.loadBalancer.ingress`.
+pub fn earlier_pools(annotations: &BTreeMap<String, String>) -> Vec<Vec<String>> {
+    let value = annotations.get(EARLIER_POOLS).map(String::as_str);
+    value.map_or_else(Vec::new, herald_core::earlier_pools)
 }
 
 /// Whether the load balancer of a Service is to be left as it is.

@@ -10,6 +10,7 @@ use herald_api::{AddressPool, annotations, conditions};
 use herald_controller_core::{
     AnnouncedStep, Condition, Desired, PoolObserved, PoolPlan, PoolStatus, ServiceView, Write,
 };
+use herald_core::write_earlier_pools;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -115,8 +116,17 @@ fn service_metadata(view: &ServiceView) -> Value {
 
 fn service_body(view: &ServiceView, desired: &Desired, now: &str) -> Value {
     let mut body = service_metadata(view);
-    if let Some(pools) = &desired.allocated_from {
-        body["metadata"]["annotations"] = json!({ annotations::ALLOCATED_FROM: pools });
+    for (annotation, value) in [
+        (annotations::ALLOCATED_FROM, desired.allocated_from.clone()),
+        (
+            annotations::EARLIER_POOLS,
+            write_earlier_pools(&desired.earlier_pools),
+        ),
+        (annotations::REQUESTED_POOL, desired.requested_pool.clone()),
+    ] {
+        if let Some(value) = value {
+            body["metadata"]["annotations"][annotation] = json!(value);
+        }
     }
     let conditions: Vec<Value> = desired
         .conditions

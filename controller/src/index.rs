@@ -61,6 +61,8 @@ pub(crate) fn service_view(service: &Service) -> ServiceView {
                 .is_none_or(|ip| ip.parse::<IpAddr>().is_err())
         }),
         allocated_from: annotations.get(annotations::ALLOCATED_FROM).cloned(),
+        earlier_pools: annotations::earlier_pools(annotations),
+        requested_pool: annotations.get(annotations::REQUESTED_POOL).cloned(),
         conditions: ours(
             status
                 .and_then(|status| status.conditions.as_deref())

@@ -6,12 +6,14 @@
 #![warn(missing_docs)]
 
 mod key;
+mod pool_record;
 mod protocol;
 mod range;
 mod reserved;
 mod selector;
 
 pub use key::ServiceKey;
+pub use pool_record::{earlier_pools, remember_pools, write_earlier_pools};
 pub use protocol::{IpFamily, Protocol};
 pub use range::{AddressRange, ParseRangeError};
 pub use reserved::{NodeAddresses, Reservation, ReservedAddresses, special_ranges, subnet_ends};

@@ -51,14 +51,9 @@ pub struct AnnouncedStep {
 }
 
 impl AdvertisementView {
-    fn selects(
-        &self,
-        pool: Option<&str>,
-        pool_labels: Option<&Labels>,
-        service: &ServiceView,
-    ) -> bool {
+    fn selects(&self, pool: &str, pool_labels: Option<&Labels>, service: &ServiceView) -> bool {
         let all = self.pools.is_empty() && self.pool_selectors.is_empty();
-        let named = pool.is_some_and(|pool| self.pools.iter().any(|name| name == pool));
+        let named = self.pools.iter().any(|name| name == pool);
         let labelled = pool_labels.is_some_and(|labels| {
             self.pool_selectors
                 .iter()
@@ -175,20 +170,11 @@ fn state(address: IpAddr, view: &ServiceView, index: &Index) -> Result<String, (
     if !nodes.is_empty() {
         return Ok(nodes.join(" and "));
     }
-    let pool = index.allocator().pool_of(address).map(AsRef::as_ref);
-    let pool = pool.or_else(|| view.recorded_pool(address));
-    let labels = pool
-        .and_then(|pool| index.allocator().pool(pool))
-        .map(|pool| &pool.labels);
-    let adverts: Vec<&AdvertisementView> = index
-        .advertisements()
-        .filter(|advert| advert.selects(pool, labels, view))
-        .collect();
+    let adverts = advertisements(address, view, index);
     if adverts.is_empty() {
-        let message = format!(
-            "no L2Advertisement selects AddressPool {} and this Service: create one",
-            pool.unwrap_or("(none)")
-        );
+        let pool = view.recorded_pool(address).unwrap_or("(none)");
+        let message =
+            format!("no L2Advertisement selects AddressPool {pool} and this Service: create one");
         return Err((Reason::NoAdvertisement, message));
     }
     let why: BTreeMap<&str, Vec<&str>> = reasons(address, &adverts, index);
@@ -213,6 +199,39 @@ fn state(address: IpAddr, view: &ServiceView, index: &Index) -> Result<String, (
         Reason::Pending,
         format!("no node announces {address} yet{hint}"),
     ))
+}
+
+/// The L2Advertisements by which `address` is announced, as every speaker finds them: those that select the pool that our mark
+/// names, and where none does those of the last pool it was in that one selects.
+fn advertisements<'a>(
+    address: IpAddr,
+    view: &ServiceView,
+    index: &'a Index,
+) -> Vec<&'a AdvertisementView> {
+    let selecting = |pool| selecting(pool, view, index);
+    let mut each = view.recorded_pools(address).map(selecting);
+    each.find(|adverts| !adverts.is_empty()).unwrap_or_default()
+}
+
+fn selecting<'a>(pool: &str, view: &ServiceView, index: &'a Index) -> Vec<&'a AdvertisementView> {
+    let labels = index.allocator().pool(pool).map(|pool| &pool.labels);
+    let adverts = index.advertisements();
+    adverts
+        .filter(|advert| advert.selects(pool, labels, view))
+        .collect()
+}
+
+/// A Service whose address is announced by the labels of `pool` alone: with the pool's object these would be lost.
+pub(crate) fn announced_by_label<'a>(pool: &str, index: &'a Index) -> Option<&'a ServiceKey> {
+    let by_label = |view: &ServiceView, address: IpAddr| {
+        let mut recorded = view.recorded_pools(address);
+        let counts = recorded.find(|name| !selecting(name, view, index).is_empty());
+        let named = |advert: &AdvertisementView| advert.selects(pool, None, view);
+        counts == Some(pool) && !selecting(pool, view, index).into_iter().any(named)
+    };
+    let mut services = index.services().filter(|view| view.load_balancer);
+    let found = services.find(|view| view.ingress.iter().any(|a| by_label(view, *a)));
+    found.map(|view| &view.key)
 }
 
 /// Why each node with a speaker may not announce `address`, as far as the Speakers themselves tell; the empty reason for those

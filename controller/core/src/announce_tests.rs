@@ -242,7 +242,7 @@ fn a_pool_says_what_it_gives_and_is_held_while_in_use() {
         (wanted.ready.status, wanted.ready.reason.as_str()),
         (true, "Valid")
     );
-    assert_eq!(status(&world, "idle").finalizer, None);
+    assert_eq!(status(&world, "idle").finalizer, Some(true));
     let overlap = status(&world, "young").status.unwrap();
     assert_eq!(
         (overlap.ready.status, overlap.ready.reason.as_str()),
@@ -255,7 +255,7 @@ fn a_pool_says_what_it_gives_and_is_held_while_in_use() {
             .contains("AddressPool lan is older and has 192.0.2.200")
     );
     assert_eq!(overlap.available.v4, 0);
-    // Written, it is at rest; without users the finalizer goes.
+    // Written, it is at rest; deleted and without users the finalizer goes.
     let written = PoolObserved {
         assigned: wanted.assigned,
         available: wanted.available,
@@ -265,8 +265,14 @@ fn a_pool_says_what_it_gives_and_is_held_while_in_use() {
         ..PoolObserved::default()
     };
     let lan = world.index.allocator().pool("lan").unwrap().clone();
-    world.index.observe_pool(lan, written);
+    world.index.observe_pool(lan.clone(), written.clone());
     assert_eq!(status(&world, "lan"), crate::plan_pool::PoolPlan::default());
+    let deleting = PoolView {
+        deleting: true,
+        ..lan
+    };
+    world.index.observe_pool(deleting, written);
+    assert_eq!(status(&world, "lan").finalizer, None);
     world.index.dirty().pools.clear();
     world.index.forget_service(&key("web"));
     assert_eq!(world.index.dirty().pools, BTreeSet::from(["lan".into()]));

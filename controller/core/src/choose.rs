@@ -117,6 +117,7 @@ impl Chooser<'_> {
             return true;
         };
         self.view.recorded_pool(address) == Some(pool)
+            || self.view.was_given(pool)
             || self
                 .allocator
                 .pool_of(address)

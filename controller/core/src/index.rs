@@ -337,7 +337,16 @@ impl Index {
         }
     }
 
+    /// Pools that are being deleted go as soon as nothing needs them.
+    fn mark_leaving_pools(&mut self) {
+        let leaving = self.pools.values().filter(|pool| pool.deleting);
+        self.dirty
+            .pools
+            .extend(leaving.map(|pool| pool.name.clone()));
+    }
+
     fn mark_announced(&mut self) {
+        self.mark_leaving_pools();
         if !self.leading {
             return;
         }

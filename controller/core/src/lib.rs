@@ -16,6 +16,8 @@ pub mod lease;
 mod plan;
 mod plan_pool;
 mod pool;
+#[cfg(test)]
+mod pool_histories;
 mod provided;
 mod readiness;
 mod request;

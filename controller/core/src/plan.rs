@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use herald_core::ServiceKey;
+use herald_core::{ServiceKey, remember_pools};
 
 use crate::choose::{Choice, choose};
 use crate::index::{Index, Standing};
@@ -91,6 +91,8 @@ fn plan_foreign(view: &ServiceView, nothing: Plan) -> Plan {
     let desired = Desired {
         ingress: None,
         allocated_from: None,
+        earlier_pools: Vec::new(),
+        requested_pool: None,
         conditions: vec![condition],
     };
     Plan {
@@ -106,15 +108,26 @@ fn plan_ours(view: &ServiceView, index: &Index) -> Plan {
         index.namespace(&view.key.namespace),
         index.allocator(),
     );
-    let pools: Vec<String> = choice
-        .addresses
-        .iter()
+    let addresses = choice.addresses.iter();
+    let pools: Vec<String> = addresses
         .map(|address| pool_name(*address, view, index))
         .collect();
+    let each = choice.addresses.iter().zip(&pools);
+    let earlier = each.map(|(address, now)| {
+        let before = view.recorded_pools(*address);
+        remember_pools(now, before.filter(|name| *name != UNKNOWN_POOL))
+    });
+    let earlier: Vec<Vec<String>> = earlier.collect();
     let mut conditions = vec![allocated(&choice, &pools)];
     conditions.extend(in_pool(view, &choice, index));
     let desired = Desired {
         allocated_from: (!pools.is_empty()).then(|| pools.join(",")),
+        earlier_pools: if earlier.iter().all(Vec::is_empty) {
+            Vec::new()
+        } else {
+            earlier
+        },
+        requested_pool: requested_pool(&choice, &pools, view),
         ingress: Some(choice.addresses.clone()),
         conditions,
     };
@@ -133,18 +146,25 @@ fn plan_ours(view: &ServiceView, index: &Index) -> Plan {
 /// name at all the address would not be announced.
 const UNKNOWN_POOL: &str = "(unknown)";
 
-/// Which pool to write beside an address: the one that owns it now. The one it was asked from stays, so that a pool edit does
-/// not look like an unmet request; so does the last one when none owns it.
+/// Which pool to write beside an address: the one that owns it now, and the last one that did when none does.
 fn pool_name(address: IpAddr, view: &ServiceView, index: &Index) -> String {
-    let recorded = view.recorded_pool(address);
-    let asked = view.request.pool.as_deref().map(str::trim);
     let owner = index.allocator().pool_of(address).map(AsRef::as_ref);
-    let name = if recorded.is_some() && recorded == asked {
-        recorded
-    } else {
-        owner.or(recorded)
-    };
+    let name = owner.or_else(|| view.recorded_pool(address));
     name.unwrap_or(UNKNOWN_POOL).to_owned()
+}
+
+/// The pool it asks for by name and was given, once a pool edit has made another one the pool of an address that it keeps: that
+/// must not look like an unmet request.
+fn requested_pool(choice: &Choice, pools: &[String], view: &ServiceView) -> Option<String> {
+    let asked = view.asked_pool()?;
+    let mut each = choice.addresses.iter().zip(pools);
+    let moved = each.any(|(address, now)| {
+        let given = view
+            .recorded_pool(*address)
+            .is_some_and(|last| last == asked);
+        now != asked && view.ingress.contains(address) && (given || view.was_given(asked))
+    });
+    moved.then(|| asked.to_owned())
 }
 
 fn allocated(choice: &Choice, pools: &[String]) -> Condition {
@@ -215,6 +235,8 @@ fn says(view: &ServiceView, desired: &Desired) -> bool {
             .as_ref()
             .is_none_or(|ingress| *ingress == view.ingress)
         && view.allocated_from == desired.allocated_from
+        && view.earlier_pools == desired.earlier_pools
+        && view.requested_pool == desired.requested_pool
 }
 
 fn notices(

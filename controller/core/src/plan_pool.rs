@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::announce::announced_by_label;
 use crate::family::PerFamily;
 use crate::index::Index;
 use crate::pool::Readiness;
@@ -72,7 +73,14 @@ pub fn plan_pool(name: &str, index: &Index) -> PoolPlan {
     let Some(observed) = index.observed_pool(name) else {
         return PoolPlan::default();
     };
-    let in_use = counts.assigned != PerFamily::default();
+    let owns = counts.assigned != PerFamily::default();
+    // Only a pool that nothing else keeps is looked at this closely.
+    let labels_for = if owns || !view.deleting {
+        None
+    } else {
+        announced_by_label(name, index)
+    };
+    let needed = owns || labels_for.is_some();
     let (status, reason, message) = match readiness {
         Readiness::Invalid(why) => (false, "Invalid", why.clone()),
         Readiness::Overlap { with, at } => {
@@ -81,11 +89,16 @@ pub fn plan_pool(name: &str, index: &Index) -> PoolPlan {
             );
             (false, "Overlap", message)
         }
-        Readiness::Valid if view.deleting => (
-            true,
-            "Valid",
-            "being deleted: kept until no Service uses it".into(),
-        ),
+        Readiness::Valid if view.deleting => {
+            let message = match labels_for {
+                Some(service) => format!(
+                    "being deleted: kept while an L2Advertisement announces an address of Service {service} by this pool's \
+                     labels. Let one select the pool that has the address now, or this one by name"
+                ),
+                None => "being deleted: kept until no Service uses it".into(),
+            };
+            (true, "Valid", message)
+        }
         Readiness::Valid if view.disabled => {
             (true, "Valid", "disabled: gives no new addresses".into())
         }
@@ -113,10 +126,11 @@ pub fn plan_pool(name: &str, index: &Index) -> PoolPlan {
             .ready
             .as_ref()
             .is_some_and(|(ready, _)| *ready == desired.ready);
-    // A finalizer cannot be added to what is being deleted.
-    let finalizer = match (observed.finalizer, in_use) {
-        (false, true) if !view.deleting => Some(true),
-        (true, false) => Some(false),
+    // On every pool from the first, so that it is there before any of its addresses is given. It cannot be added to what is
+    // being deleted.
+    let finalizer = match (observed.finalizer, view.deleting) {
+        (false, false) => Some(true),
+        (true, true) if !needed => Some(false),
         _ => None,
     };
     PoolPlan {

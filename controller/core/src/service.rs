@@ -43,6 +43,10 @@ pub struct ServiceView {
     pub foreign_ingress: bool,
     /// Our mark on what we allocated: annotation `heraldlb.io/allocated-from`.
     pub allocated_from: Option<String>,
+    /// The pools its addresses were in before: annotation `heraldlb.io/earlier-pools`.
+    pub earlier_pools: Vec<Vec<String>>,
+    /// The pool it was given when it asked for that one: annotation `heraldlb.io/requested-pool`.
+    pub requested_pool: Option<String>,
     /// The conditions of ours in its status.
     pub conditions: Vec<Observed>,
 }
@@ -74,6 +78,25 @@ impl ServiceView {
         let mut names = self.allocated_from.as_deref()?.split(',').map(str::trim);
         let first = names.clone().next()?;
         Some(names.nth(position).unwrap_or(first)).filter(|name| !name.is_empty())
+    }
+
+    /// The pool it asks for by name.
+    pub(crate) fn asked_pool(&self) -> Option<&str> {
+        let asked = self.request.pool.as_deref().map(str::trim);
+        asked.filter(|name| !name.is_empty())
+    }
+
+    /// Whether its addresses came from pool `asked` when it asked for that, wherever a pool edit has put them since.
+    pub(crate) fn was_given(&self, asked: &str) -> bool {
+        self.requested_pool.as_deref().map(str::trim) == Some(asked)
+    }
+
+    /// The pools that our mark names for `address`: the one it is in, then those it was in before, the latest first.
+    pub fn recorded_pools(&self, address: IpAddr) -> impl Iterator<Item = &str> {
+        let position = self.ingress.iter().position(|shown| *shown == address);
+        let earlier = position.and_then(|at| self.earlier_pools.get(at));
+        let earlier = earlier.into_iter().flatten().map(String::as_str);
+        self.recorded_pool(address).into_iter().chain(earlier)
     }
 
     /// Whether its addresses are known to be ours. The annotation goes when its author replaces the whole object; the

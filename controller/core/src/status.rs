@@ -183,6 +183,10 @@ pub struct Desired {
     pub ingress: Option<Vec<IpAddr>>,
     /// Annotation `heraldlb.io/allocated-from`: one pool for each address.
     pub allocated_from: Option<String>,
+    /// Annotation `heraldlb.io/earlier-pools`: for each address the pools it was in before, the latest first.
+    pub earlier_pools: Vec<Vec<String>>,
+    /// Annotation `heraldlb.io/requested-pool`.
+    pub requested_pool: Option<String>,
     /// Conditions Allocated and AddressInPool; absent ones are removed.
     pub conditions: Vec<Condition>,
 }

@@ -52,6 +52,8 @@ pub(crate) fn svc(name: &str) -> ServiceView {
         ingress: Vec::new(),
         foreign_ingress: false,
         allocated_from: None,
+        earlier_pools: Vec::new(),
+        requested_pool: None,
         conditions: Vec::new(),
     }
 }
@@ -156,6 +158,8 @@ impl World {
                 view.conditions
                     .extend(desired.conditions.into_iter().map(observed));
                 view.allocated_from = desired.allocated_from;
+                view.earlier_pools = desired.earlier_pools;
+                view.requested_pool = desired.requested_pool;
                 if let Some(ingress) = desired.ingress {
                     view.ingress = ingress;
                 }
@@ -163,6 +167,8 @@ impl World {
             Write::Clear => {
                 view.conditions.clear();
                 view.allocated_from = None;
+                view.earlier_pools = Vec::new();
+                view.requested_pool = None;
                 view.ingress.clear();
             }
         }
@@ -230,7 +236,7 @@ impl World {
         Some(self.service(name).condition(kind)?.reason.as_ref())
     }
 
-    fn observe(&mut self, mut view: ServiceView) {
+    pub(crate) fn observe(&mut self, mut view: ServiceView) {
         self.version += 1;
         view.version = self.version;
         self.index.observe_service(view);

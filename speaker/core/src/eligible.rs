@@ -42,32 +42,31 @@ impl fmt::Display for Ineligible {
     }
 }
 
-/// The L2Advertisements that are about `address` of `service`: those that select one of its pools and the Service.
+/// The L2Advertisements that are about the address of `service` at `position` in its status: those that select its pool and the
+/// Service, and where none does those of the last pool it was in that one selects.
 ///
-/// The pool is the one among `allocated_from` that holds the address. When none does (a pool shrank under it), each of
-/// them counts, so that the address stays announced.
+/// Which pool that is only the record on the Service says, which the controller writes: a range that moves from one pool to
+/// another silences nothing, whatever is seen first.
 pub(crate) fn advertisements<'a>(
     service: &ServiceView,
-    address: IpAddr,
+    position: usize,
     snapshot: &'a Snapshot,
 ) -> Vec<&'a AdvertisementView> {
-    let holds = |pool: &&String| {
-        let view = snapshot.pools.get(pool.as_str());
-        view.is_some_and(|view| view.ranges.iter().any(|range| range.contains(address)))
+    let recorded = service.allocated_from.get(position);
+    let recorded = recorded.or_else(|| service.allocated_from.first());
+    let earlier = service.earlier_pools.get(position);
+    let pools = recorded.into_iter().chain(earlier.into_iter().flatten());
+    let selecting = |pool: &String| -> Vec<&AdvertisementView> {
+        let selects = |advert: &&AdvertisementView| {
+            selects_pool(advert, pool, snapshot)
+                && Selector::any_matches(&advert.service_selectors, &service.labels)
+        };
+        snapshot.advertisements.values().filter(selects).collect()
     };
-    let holding: Vec<&String> = service.allocated_from.iter().filter(holds).collect();
-    let pools: Vec<&String> = if holding.is_empty() {
-        service.allocated_from.iter().collect()
-    } else {
-        holding
-    };
-    let selects = |advert: &&AdvertisementView| {
-        pools
-            .iter()
-            .any(|pool| selects_pool(advert, pool, snapshot))
-            && Selector::any_matches(&advert.service_selectors, &service.labels)
-    };
-    snapshot.advertisements.values().filter(selects).collect()
+    pools
+        .map(selecting)
+        .find(|adverts| !adverts.is_empty())
+        .unwrap_or_default()
 }
 
 fn selects_pool(advert: &AdvertisementView, pool: &str, snapshot: &Snapshot) -> bool {

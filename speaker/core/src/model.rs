@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use herald_core::{AddressRange, IpFamily, Labels, Protocol, Selector, ServiceKey};
+use herald_core::{IpFamily, Labels, Protocol, Selector, ServiceKey};
 use ipnet::IpNet;
 
 /// A Service that the data path or the announcer may care about. Headless and ExternalName Services never get here.
@@ -24,9 +24,11 @@ pub struct ServiceView {
     pub external_ips: Vec<IpAddr>,
     /// `status.loadBalancer.ingress[].ip` whose `ipMode` is VIP or absent (KEP-1860).
     pub load_balancer_ips: Vec<IpAddr>,
-    /// The pools named by annotation `heraldlb.io/allocated-from`; empty when the addresses are not Herald's, and then
-    /// nothing of the Service is announced.
+    /// The pool of each address, from annotation `heraldlb.io/allocated-from`; of fewer entries than addresses the first counts
+    /// for the rest. Empty when the addresses are not Herald's, and then nothing of the Service is announced.
     pub allocated_from: Vec<String>,
+    /// The pools that each address was in before, the latest first.
+    pub earlier_pools: Vec<Vec<String>>,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
     /// `spec.externalTrafficPolicy`.
@@ -130,15 +132,13 @@ pub struct NodeView {
     pub pod_cidrs: Vec<IpNet>,
 }
 
-/// An AddressPool, as far as announcing needs it.
+/// An AddressPool, as far as announcing needs it: which addresses it has is the controller's to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolView {
     /// The pool's name.
     pub name: Arc<str>,
     /// Its labels, for an L2Advertisement's `addressPoolSelectors`.
     pub labels: Labels,
-    /// The parsed entries of `addresses`; entries that do not parse are left out (the controller reports them).
-    pub ranges: Vec<AddressRange>,
 }
 
 /// An L2Advertisement.

@@ -98,8 +98,8 @@ pub fn ownership(key: &ServiceKey, snapshot: &Snapshot) -> Vec<AddressOwnership>
     if service.kind != ServiceKind::LoadBalancer || service.allocated_from.is_empty() {
         return Vec::new();
     }
-    let owner = |address: IpAddr| {
-        let adverts = advertisements(service, address, snapshot);
+    let owner = |position: usize, address: IpAddr| {
+        let adverts = advertisements(service, position, snapshot);
         if adverts.is_empty() {
             return Owner::Nobody(NobodyReason::NoAdvertisement);
         }
@@ -127,9 +127,10 @@ pub fn ownership(key: &ServiceKey, snapshot: &Snapshot) -> Vec<AddressOwnership>
     };
     let addresses = service.load_balancer_ips.iter();
     addresses
-        .map(|address| AddressOwnership {
+        .enumerate()
+        .map(|(position, address)| AddressOwnership {
             address: *address,
-            owner: owner(*address),
+            owner: owner(position, *address),
         })
         .collect()
 }

@@ -7,7 +7,7 @@ mod reserved;
 
 use std::time::Duration;
 
-use herald_core::{AddressRange, IpFamily, Protocol};
+use herald_core::{IpFamily, Protocol};
 use herald_speaker_core::announce::{ClaimKey, ClaimState, Report as AnnouncerReport};
 use herald_speaker_core::{
     AdvertisementView, EndpointView, Interface, NodeView, PoolView, ServiceKind, ServicePort,
@@ -32,6 +32,7 @@ fn web(name: &str, address: &str) -> ServiceView {
         external_ips: vec![],
         load_balancer_ips: vec![address.parse().unwrap()],
         allocated_from: vec!["lan".into()],
+        earlier_pools: Vec::new(),
         ports: vec![ServicePort {
             name: "".into(),
             protocol: Protocol::Tcp,
@@ -219,11 +220,9 @@ fn list<K, V>(items: Vec<(K, V)>, of: fn(Change<K, V>) -> Observation) -> Vec<Ob
 }
 
 fn pool() -> PoolView {
-    let range: AddressRange = "192.0.2.10-192.0.2.99".parse().unwrap();
     PoolView {
         name: "lan".into(),
         labels: [].into(),
-        ranges: vec![range],
     }
 }
 

@@ -10,16 +10,9 @@ use crate::engine::SpeakerSeen;
 
 /// The view of an AddressPool.
 pub fn pool(object: &AddressPool) -> Option<PoolView> {
-    // Ranges that do not parse are the controller's to report.
-    let ranges = object
-        .spec
-        .addresses
-        .iter()
-        .filter_map(|text| text.parse().ok());
     Some(PoolView {
         name: name_key(&object.metadata)?,
         labels: object.metadata.labels.clone().unwrap_or_default(),
-        ranges: ranges.collect(),
     })
 }
 

@@ -60,6 +60,7 @@ pub fn service(object: &Service) -> Option<ServiceView> {
                 .map(str::to_owned)
                 .collect()
         }),
+        earlier_pools: annotated.map_or_else(Vec::new, annotations::earlier_pools),
         ports: ports(&key, spec, kind),
         external_policy: policy(spec.external_traffic_policy.as_deref()),
         internal_policy: policy(spec.internal_traffic_policy.as_deref()),

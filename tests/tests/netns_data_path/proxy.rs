@@ -48,6 +48,7 @@ pub(crate) fn service(name: &str) -> ServiceView {
         external_ips: Vec::new(),
         load_balancer_ips: Vec::new(),
         allocated_from: Vec::new(),
+        earlier_pools: Vec::new(),
         ports: [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)]
             .map(|(name, protocol)| ServicePort {
                 name: name.into(),

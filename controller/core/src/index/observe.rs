@@ -23,6 +23,7 @@ impl Index {
             }
         }
         self.services.insert(key.clone(), view);
+        self.mark_leaving_pools();
         if self.leading {
             self.claim(&key);
             self.dirty.services.push(&key);
@@ -33,6 +34,7 @@ impl Index {
     /// A Service that is gone.
     pub fn forget_service(&mut self, key: &ServiceKey) {
         self.services.remove(key);
+        self.mark_leaving_pools();
         self.hungry.remove(key);
         self.doubled.remove(key);
         self.free(key);

@@ -101,6 +101,32 @@ fn an_address_its_pool_no_longer_holds_is_kept_and_marked_until_it_is_back() {
     assert_eq!(world.service("a").allocated_from.as_deref(), Some("other"));
 }
 
+/// A rename or a split is no unmet request; a new request is one.
+#[test]
+fn an_address_that_was_asked_from_a_pool_counts_as_its_own_wherever_an_edit_puts_it() {
+    let mut world = World::new(
+        [pool("lan", &["192.0.2.10-192.0.2.20"])],
+        [asks("a", Some("lan"), None)],
+    );
+    world.set_pool(pool("lan", &["192.0.2.15-192.0.2.20"]));
+    world.set_pool(pool("other", &["192.0.2.8-192.0.2.12"]));
+    world.delete_pool("other");
+    world.set_pool(pool("third", &["192.0.2.8-192.0.2.12"]));
+    for world in [&world.restart(), &world] {
+        assert_eq!(world.addresses("a"), ["192.0.2.10"]);
+        assert_eq!(world.allocated("a"), (true, "Allocated".into()));
+        let view = world.service("a");
+        assert_eq!(view.allocated_from.as_deref(), Some("third"));
+        assert_eq!(view.earlier_pools, [["other", "lan"]]);
+        assert_eq!(view.requested_pool.as_deref(), Some("lan"));
+    }
+    world.edit("a", |view| view.request.pool = None);
+    assert_eq!(world.service("a").requested_pool, None);
+    world.edit("a", |view| view.request.pool = Some("lan".into()));
+    assert_eq!(world.addresses("a"), ["192.0.2.15"]);
+    assert_eq!(world.service("a").earlier_pools, [[""; 0]; 0]);
+}
+
 #[test]
 fn of_two_services_with_one_address_the_older_keeps_it() {
     let holding = |name: &str, created| ServiceView {

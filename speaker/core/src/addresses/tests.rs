@@ -35,6 +35,7 @@ fn service(name: &str, cluster_ips: &[&str], balanced: &[&str], external: &[&str
         external_ips: addresses(external),
         load_balancer_ips: addresses(balanced),
         allocated_from: Vec::new(),
+        earlier_pools: Vec::new(),
         ports: vec![port(Protocol::Udp, 53), port(Protocol::Tcp, 6443)],
         external_policy: TrafficPolicy::Cluster,
         internal_policy: TrafficPolicy::Cluster,

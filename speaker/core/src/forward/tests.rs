@@ -19,6 +19,7 @@ fn web() -> ServiceView {
         external_ips: Vec::new(),
         load_balancer_ips: vec!["203.0.113.10".parse().unwrap()],
         allocated_from: Vec::new(),
+        earlier_pools: Vec::new(),
         ports: vec![ServicePort {
             name: "http".into(),
             protocol: Protocol::Tcp,

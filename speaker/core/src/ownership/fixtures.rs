@@ -87,10 +87,6 @@ pub(super) fn snapshot() -> Snapshot {
     let pool = PoolView {
         name: "lan".into(),
         labels: labels(&[("tier", "gold")]),
-        ranges: vec![
-            "192.0.2.100-192.0.2.110".parse().unwrap(),
-            "2001:db8::100/120".parse().unwrap(),
-        ],
     };
     snapshot.pools.insert("lan".into(), pool);
     snapshot.advertisements.insert("all".into(), advert("all"));
@@ -106,6 +102,7 @@ pub(super) fn snapshot() -> Snapshot {
             "2001:db8::100".parse().unwrap(),
         ],
         allocated_from: vec!["lan".into()],
+        earlier_pools: Vec::new(),
         ports: Vec::new(),
         external_policy: TrafficPolicy::Cluster,
         internal_policy: TrafficPolicy::Cluster,

@@ -1,7 +1,7 @@
 use super::fixtures::{Endpoint, advert, change, endpoints, key, label, snapshot};
 use super::*;
-use crate::{AdvertisementView, LinkView, Mac, NodeView, PoolView, ServiceView, TrafficPolicy};
-use herald_core::{IpFamily, Labels};
+use crate::{AdvertisementView, LinkView, Mac, NodeView, ServiceView, TrafficPolicy};
+use herald_core::IpFamily;
 
 /// Nodes that may own the address: each is the owner once all others are gone.
 fn eligible(snapshot: &Snapshot, at: usize) -> Vec<String> {
@@ -139,7 +139,6 @@ fn an_advertisement_is_found_by_pool_and_service() {
 #[test]
 fn an_address_outside_its_shrunken_pool_stays_announced() {
     let mut snapshot = snapshot();
-    snapshot.pools.get_mut("lan").unwrap().ranges.clear();
     snapshot.advertisements.get_mut("all").unwrap().pools = vec!["lan".into()];
     assert_eq!(eligible(&snapshot, 0).len(), 3);
     snapshot.pools.clear();
@@ -147,19 +146,46 @@ fn an_address_outside_its_shrunken_pool_stays_announced() {
 }
 
 #[test]
-fn of_two_pools_the_one_that_holds_the_address_counts() {
+fn each_address_is_announced_as_its_own_pool_says() {
     let mut snapshot = snapshot();
     change(&mut snapshot, |s| {
         s.allocated_from = vec!["six".into(), "lan".into()];
     });
-    let six = PoolView {
-        name: "six".into(),
-        labels: Labels::new(),
-        ranges: Vec::new(),
-    };
-    snapshot.pools.insert("six".into(), six);
-    snapshot.advertisements.get_mut("all").unwrap().pools = vec!["six".into()];
+    snapshot.advertisements.get_mut("all").unwrap().pools = vec!["lan".into()];
     assert_eq!(nobody(&snapshot), NobodyReason::NoAdvertisement);
+    assert_eq!(eligible(&snapshot, 1).len(), 3);
+}
+
+/// The ranges of pools say nothing here: the record on the Service does, whichever of the two is seen first.
+#[test]
+fn where_no_advertisement_selects_the_pool_of_now_the_last_one_that_is_selected_counts() {
+    let mut snapshot = snapshot();
+    change(&mut snapshot, |s| {
+        s.allocated_from = vec!["new".into()];
+        s.earlier_pools = vec![vec!["lan".into(), "oldest".into()]];
+    });
+    for (pools, nodes) in [
+        (&["lan"] as &[&str], 3),
+        (&["oldest"], 3),
+        (&["other"], 0),
+        (&["new", "lan"], 3),
+    ] {
+        let advert = snapshot.advertisements.get_mut("all").unwrap();
+        advert.pools = pools.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(eligible(&snapshot, 0).len(), nodes, "{pools:?}");
+        // The IPv6 address was in no other pool.
+        let six = if pools.contains(&"new") { 3 } else { 0 };
+        assert_eq!(eligible(&snapshot, 1).len(), six, "{pools:?}");
+    }
+    // What selects the pool of now decides alone.
+    let only = AdvertisementView {
+        pools: vec!["new".into()],
+        node_selectors: vec![label("zone", "a")],
+        ..advert("only")
+    };
+    snapshot.advertisements.get_mut("all").unwrap().pools = vec!["lan".into()];
+    snapshot.advertisements.insert("only".into(), only);
+    assert_eq!(eligible(&snapshot, 0), ["n1"]);
 }
 
 #[test]

@@ -228,6 +228,7 @@ fn snapshot(world: &World) -> speaker::Snapshot {
         ready: true,
         excluded: false,
         addresses: Vec::new(),
+        known_addresses: Vec::new(),
         pod_cidrs: Vec::new(),
     };
     snapshot.nodes.insert("n1".into(), node);

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use herald_speaker_core::{ForwardConfig, MASQUERADE_MARK, ServiceProxy};
@@ -9,6 +10,9 @@ use ipnet::IpNet;
 
 /// Failed requests are logged where they are handled; the client would log each a second time.
 const LOG: &str = "info,kube_client::client::builder=off";
+
+/// Shorter, and a restart would not stay inside it; longer, and stale rules would stay in the way.
+const STEP_ASIDE_SECONDS: std::ops::RangeInclusive<u64> = 5..=3600;
 
 /// Herald's speaker: announces load-balancer addresses by ARP and NDP, and forwards Services on its node.
 #[derive(Clone, Debug, Parser)]
@@ -51,6 +55,11 @@ pub struct Args {
     /// The packet mark bit for connections to masquerade (0x1000). It must not be used by anything else on the node.
     #[arg(long, env = "HERALD_MASQUERADE_MARK", default_value_t = MASQUERADE_MARK, value_parser = parse_mark)]
     pub masquerade_mark: u32,
+
+    /// How long after the speaker's last sign of life its rules step aside for kube-proxy's, with --service-proxy external: it is
+    /// gone for good then (5s to 1h). The sign is renewed three times as often.
+    #[arg(long, env = "HERALD_STEP_ASIDE_AFTER", default_value = "60s", value_parser = parse_step_aside)]
+    pub step_aside_after: Duration,
 
     /// Do not own the nf_tables tables, so that other programs may change them.
     #[arg(long, env = "HERALD_NO_TABLE_OWNER")]
@@ -124,6 +133,7 @@ impl Args {
             cluster_cidrs: some(&self.cluster_cidr),
             api_servers: self.apiserver.iter().filter_map(|url| host(url)).collect(),
             masquerade_mark: self.masquerade_mark,
+            step_aside_after: self.step_aside_after,
         }
     }
 }
@@ -149,6 +159,24 @@ fn parse_prefix(text: &str) -> Result<IpNet, String> {
     text.trim()
         .parse()
         .map_err(|_| "not a prefix; write 192.0.2.0/24 or 2001:db8::/64".into())
+}
+
+fn parse_step_aside(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit());
+    let (digits, unit) = text.split_at(split.unwrap_or(text.len()));
+    let factor = match unit {
+        "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3600),
+        _ => None,
+    };
+    let number: Option<u64> = digits.parse().ok();
+    number
+        .zip(factor)
+        .and_then(|(number, factor)| number.checked_mul(factor))
+        .filter(|seconds| STEP_ASIDE_SECONDS.contains(seconds))
+        .map(Duration::from_secs)
+        .ok_or_else(|| "not a time from 5s to 1h; write 60s or 5m".into())
 }
 
 fn parse_mark(text: &str) -> Result<u32, String> {
@@ -179,6 +207,7 @@ mod tests {
         assert_eq!(args.masquerade_mark, 0x1000);
         assert_eq!(args.admin_address.to_string(), "[::]:9741");
         assert_eq!(args.forward_config(), ForwardConfig::default());
+        assert_eq!(args.step_aside_after, Duration::from_mins(1));
         assert!(args.apiserver.is_empty());
     }
 
@@ -205,6 +234,7 @@ mod tests {
             "https://192.0.2.1:6443/,https://[2001:db8::1]:6443",
             "--cluster-cidr=10.244.0.0/16,fd00::/48",
             "--masquerade-mark=0x2000",
+            "--step-aside-after=5m",
         ])
         .unwrap();
         assert_eq!(
@@ -215,6 +245,7 @@ mod tests {
         assert_eq!(servers.len(), 2, "{servers:?}");
         assert_eq!(args.forward_config().cluster_cidrs.unwrap().len(), 2);
         assert_eq!(args.masquerade_mark, 0x2000);
+        assert_eq!(args.step_aside_after, Duration::from_mins(5));
     }
 
     #[test]
@@ -224,6 +255,10 @@ mod tests {
             (["--masquerade-mark", "0x3000"], "exactly one bit"),
             (["--masquerade-mark", "0x4000"], "kube-proxy"),
             (["--nodeport-addresses", "192.0.2.1/40"], "not a prefix"),
+            (["--step-aside-after", "4s"], "from 5s to 1h"),
+            (["--step-aside-after", "2h"], "from 5s to 1h"),
+            (["--step-aside-after", "60"], "write 60s or 5m"),
+            (["--step-aside-after", "s"], "write 60s or 5m"),
             (["--service-proxy", "some"], "external, all, off"),
         ] {
             let error = parse(&args).unwrap_err();

@@ -14,8 +14,12 @@
 //! sends only the differences. Changes are coalesced by Service. A report is sent after the kernel has committed: announce
 //! an address only while the latest [`DataPathReport::Synced`] of its Service lists it, and withdraw it before sending the
 //! change that takes it away.
+//!
+//! In mode `External` the thread also renews a sign of life in the kernel, after everything was committed. When it stays
+//! away, because the speaker is gone or can commit no more, the rules step aside for another proxy's.
 
 mod kernel;
+mod sign_of_life;
 mod worker;
 
 use std::net::IpAddr;

@@ -11,6 +11,7 @@ mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use herald_core::{IpFamily, Protocol, ServiceKey};
 use ipnet::IpNet;
@@ -39,6 +40,9 @@ pub enum ServiceProxy {
 /// 15 (old kubelets), 16 and up (Calico, Tailscale, Weave).
 pub const MASQUERADE_MARK: u32 = 0x1000;
 
+/// The default of [`ForwardConfig::step_aside_after`]: a restart or an upgrade of the speaker stays well inside it.
+pub const STEP_ASIDE_AFTER: Duration = Duration::from_mins(1);
+
 /// What the operator sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardConfig {
@@ -53,6 +57,9 @@ pub struct ForwardConfig {
     pub api_servers: Vec<IpAddr>,
     /// The mark bit, see [`MASQUERADE_MARK`]. Exactly one bit.
     pub masquerade_mark: u32,
+    /// In mode [`ServiceProxy::External`]: how long after the speaker's last sign of life its rules step aside, and another
+    /// proxy's carry on.
+    pub step_aside_after: Duration,
 }
 
 impl Default for ForwardConfig {
@@ -63,6 +70,7 @@ impl Default for ForwardConfig {
             cluster_cidrs: None,
             api_servers: Vec::new(),
             masquerade_mark: MASQUERADE_MARK,
+            step_aside_after: STEP_ASIDE_AFTER,
         }
     }
 }

@@ -23,7 +23,7 @@ pub use election::{elect, score};
 pub use eligible::Ineligible;
 pub use forward::{
     Backend, ForwardConfig, Frontend, FrontendForwarding, MASQUERADE_MARK, NodeForwarding, Outcome,
-    Role, ServiceForwarding, ServiceProxy, forward, forward_node,
+    Role, STEP_ASIDE_AFTER, ServiceForwarding, ServiceProxy, forward, forward_node,
 };
 pub use model::{
     AdvertisementView, EndpointView, Interface, LinkView, Mac, NodeView, PoolView, ServiceKind,

@@ -9,6 +9,7 @@
 //! packets of established connections meet none of our rules.
 
 mod adopt;
+mod alive;
 mod change;
 mod claims;
 mod installed;
@@ -22,12 +23,13 @@ mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use herald_core::{AddressRange, IpFamily, Protocol, ServiceKey};
-use herald_nft::Listing;
+use herald_nft::{Listing, Operation};
 
 use crate::forward::{NodeForwarding, ServiceForwarding, disjoint};
-use crate::{ForwardConfig, Frontend};
+use crate::{ForwardConfig, Frontend, ServiceProxy};
 
 pub use adopt::Mismatch;
 pub use change::{Change, Entry, NodeSet, Rows, Shared};
@@ -56,6 +58,7 @@ enum TableState {
 #[derive(Debug)]
 pub struct Ruleset {
     mark: u32,
+    step_aside_after: Option<Duration>,
     table_flags: u32,
     node: NodeForwarding,
     wanted: Claims,
@@ -72,6 +75,8 @@ impl Ruleset {
         let missing = TableState::Build(false);
         Self {
             mark: config.masquerade_mark,
+            step_aside_after: (config.mode == ServiceProxy::External)
+                .then_some(config.step_aside_after),
             table_flags: 0,
             node: NodeForwarding::default(),
             wanted: Claims::default(),
@@ -204,7 +209,16 @@ impl Ruleset {
     }
 
     fn structure(&self, family: IpFamily) -> Structure {
-        Structure::new(family, self.table_flags, self.mark)
+        let steps_aside = self.step_aside_after.is_some();
+        Structure::new(family, self.table_flags, self.mark, steps_aside)
+    }
+
+    /// What renews the sign of life in both tables; nothing where rules never step aside. To be committed only while every
+    /// plan has been, and often enough.
+    pub fn sign_of_life(&self) -> Vec<Operation> {
+        self.step_aside_after
+            .map(alive::renewal)
+            .unwrap_or_default()
     }
 
     /// The transactions that lead to what is wanted, all Services but those in `skip`; empty when there is nothing to do.
@@ -263,6 +277,7 @@ impl Ruleset {
                 TableState::Build(delete) => plan.build(*family, &structure(), *delete),
             }
         }
+        plan.start_living(self.sign_of_life());
         plan
     }
 

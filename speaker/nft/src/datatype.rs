@@ -4,6 +4,8 @@
 /// A field of a key or value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Field {
+    /// `nf_proto`, one byte: 2 for IPv4, 10 for IPv6.
+    Family,
     /// `ipv4_addr`, network order.
     Ipv4Address,
     /// `ipv6_addr`, network order.
@@ -20,6 +22,7 @@ impl Field {
     /// nft's number for the type (`enum datatypes`).
     fn number(self) -> u32 {
         match self {
+            Self::Family => 2,
             Self::Ipv4Address => 7,
             Self::Ipv6Address => 8,
             Self::Protocol => 12,
@@ -30,6 +33,7 @@ impl Field {
 
     fn from_number(number: u32) -> Option<Self> {
         [
+            Self::Family,
             Self::Ipv4Address,
             Self::Ipv6Address,
             Self::Protocol,
@@ -43,7 +47,7 @@ impl Field {
     /// Its true length in bytes.
     pub fn length(self) -> u32 {
         match self {
-            Self::Protocol => 1,
+            Self::Family | Self::Protocol => 1,
             Self::Port => 2,
             Self::Ipv4Address | Self::Mark => 4,
             Self::Ipv6Address => 16,

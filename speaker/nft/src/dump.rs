@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::attribute::Attributes;
 use crate::datatype::KeyType;
@@ -16,7 +17,7 @@ use crate::object::{
 };
 use crate::operation::{
     CHAIN_TYPE, DATA_VERDICT, ELEMENT_INTERVAL_END, POLICY_ACCEPT, SET_CONCAT, SET_INTERVAL,
-    SET_MAP,
+    SET_MAP, SET_TIMEOUT,
 };
 
 /// One message from the kernel.
@@ -249,8 +250,10 @@ fn decode_set(table: &TableName, attributes: &Attributes<'_>) -> Option<Set> {
     let number = |kind| attributes.get(kind).and_then(|a| a.u32());
     let flags = number(3).unwrap_or(0);
     let key = KeyType::from_number(number(4)?)?;
-    let known = SET_INTERVAL | SET_MAP | SET_CONCAT;
+    let known = SET_INTERVAL | SET_MAP | SET_CONCAT | SET_TIMEOUT;
+    // A time-out of the set itself is never written.
     let same = flags & !known == 0
+        && attributes.get(11).is_none_or(|a| a.u64() == Some(0))
         && number(5)? == key.length()
         && (flags & SET_CONCAT != 0) == key.is_concatenation();
     let value = match number(6) {
@@ -273,6 +276,7 @@ fn decode_set(table: &TableName, attributes: &Attributes<'_>) -> Option<Set> {
         value,
         interval: flags & SET_INTERVAL != 0,
         counter,
+        timeout: flags & SET_TIMEOUT != 0,
     })
 }
 
@@ -280,6 +284,7 @@ fn decode_element(attributes: &Attributes<'_>) -> Option<Element> {
     let flags = attributes.get(3).and_then(|a| a.u32()).unwrap_or(0);
     let bytes =
         |kind| -> Option<Vec<u8>> { Some(attributes.get(kind)?.nested().get(1)?.value.to_vec()) };
+    let time = |kind| Some(Duration::from_millis(attributes.get(kind)?.u64()?));
     let data = match attributes.get(2) {
         None => None,
         Some(data) => Some(match data.nested().get(1) {
@@ -293,5 +298,7 @@ fn decode_element(attributes: &Attributes<'_>) -> Option<Element> {
         interval_end: flags & ELEMENT_INTERVAL_END != 0,
         data,
         counter: attributes.get(7).and_then(|e| decode_counter(&e.nested())),
+        timeout: time(4),
+        expires: time(5),
     })
 }

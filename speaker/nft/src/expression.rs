@@ -56,6 +56,8 @@ pub enum PayloadBase {
 pub enum MetaKey {
     /// The packet mark, in the machine's order.
     Mark,
+    /// The packet's family, one byte: 2 for IPv4, 10 for IPv6.
+    Family,
     /// The transport protocol, one byte.
     L4Protocol,
 }

@@ -1,6 +1,7 @@
 //! Tables, chains, sets, elements and rules.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::{Expression, KeyType};
 
@@ -14,8 +15,8 @@ pub enum Family {
 }
 
 impl Family {
-    /// `NFPROTO_*`.
-    pub(crate) fn number(self) -> u8 {
+    /// `NFPROTO_*`, the number that [`crate::MetaKey::Family`] loads.
+    pub fn number(self) -> u8 {
         match self {
             Self::Ipv4 => 2,
             Self::Ipv6 => 10,
@@ -168,6 +169,8 @@ pub struct Set {
     pub interval: bool,
     /// Every element counts the packets that matched it.
     pub counter: bool,
+    /// Elements may have a time-out.
+    pub timeout: bool,
 }
 
 /// Packets and bytes that an element has matched.
@@ -216,6 +219,11 @@ pub struct Element {
     pub data: Option<Data>,
     /// What it has counted; only read.
     pub counter: Option<Counter>,
+    /// How long it lives from the moment it is added, in whole milliseconds; `None` for ever. Older kernels than 6.12 leave
+    /// an element that is there as it is: flush or delete it in the same transaction.
+    pub timeout: Option<Duration>,
+    /// How much of that is left; only read.
+    pub expires: Option<Duration>,
 }
 
 impl Element {
@@ -227,6 +235,8 @@ impl Element {
             interval_end: false,
             data: None,
             counter: None,
+            timeout: None,
+            expires: None,
         }
     }
 

@@ -3,13 +3,15 @@
 use crate::attribute::Writer;
 use crate::message::{APPEND, CREATE, MessageKind};
 use crate::object::{
-    Chain, ChainName, Data, Element, Elements, Family, Rule, Set, Table, TableName, Value,
+    Chain, ChainName, Data, Element, Elements, Family, Rule, Set, SetName, Table, TableName, Value,
 };
 
 /// `NFT_SET_INTERVAL`.
 pub(crate) const SET_INTERVAL: u32 = 4;
 /// `NFT_SET_MAP`.
 pub(crate) const SET_MAP: u32 = 8;
+/// `NFT_SET_TIMEOUT`.
+pub(crate) const SET_TIMEOUT: u32 = 0x10;
 /// `NFT_SET_CONCAT`.
 pub(crate) const SET_CONCAT: u32 = 0x80;
 /// `NFT_DATA_VERDICT`.
@@ -42,6 +44,8 @@ pub enum Operation {
     AddElements(Elements),
     /// Deletes elements, by key.
     DeleteElements(Elements),
+    /// Deletes all elements of a set or map, if there are any.
+    FlushSet(SetName),
 }
 
 impl Operation {
@@ -55,7 +59,7 @@ impl Operation {
             Self::AddSet(_) => MessageKind::NewSet,
             Self::AddRule(_) => MessageKind::NewRule,
             Self::AddElements(_) => MessageKind::NewElements,
-            Self::DeleteElements(_) => MessageKind::DeleteElements,
+            Self::DeleteElements(_) | Self::FlushSet(_) => MessageKind::DeleteElements,
         }
     }
 
@@ -68,7 +72,8 @@ impl Operation {
             Self::DeleteTable(_)
             | Self::ClearChain(_)
             | Self::DeleteChain(_)
-            | Self::DeleteElements(_) => 0,
+            | Self::DeleteElements(_)
+            | Self::FlushSet(_) => 0,
         }
     }
 
@@ -83,6 +88,7 @@ impl Operation {
             Self::AddElements(elements) | Self::DeleteElements(elements) => {
                 elements.set.table.family
             }
+            Self::FlushSet(set) => set.table.family,
         }
     }
 
@@ -113,6 +119,10 @@ impl Operation {
                     }
                 });
             }
+            Self::FlushSet(set) => {
+                w.text(1, &set.table.name);
+                w.text(2, &set.name);
+            }
             Self::AddElements(_) | Self::DeleteElements(_) => {}
         }
     }
@@ -140,6 +150,7 @@ fn encode_set(w: &mut Writer, set: &Set, id: u32) {
         3,
         flag(set.interval, SET_INTERVAL)
             | flag(set.value.is_some(), SET_MAP)
+            | flag(set.timeout, SET_TIMEOUT)
             | flag(concatenation, SET_CONCAT),
     );
     w.u32(4, set.key.number());
@@ -182,6 +193,9 @@ pub(crate) fn encode_element(w: &mut Writer, element: &Element, with_data: bool)
         }
         if element.interval_end {
             w.u32(3, ELEMENT_INTERVAL_END);
+        }
+        if let Some(timeout) = element.timeout.filter(|_| with_data) {
+            w.u64(4, u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
         }
         match element.data.as_ref().filter(|_| with_data) {
             None => {}

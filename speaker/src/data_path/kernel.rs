@@ -127,6 +127,34 @@ impl Kernel {
         Err(Unavailable::Refused(last))
     }
 
+    /// Renews the sign of life. `false` if the kernel refused it: the tables are not what they are thought to be.
+    pub(super) fn show_life(&mut self, ruleset: &Ruleset) -> Result<bool, Unavailable> {
+        let mut batch = Batch::new();
+        for operation in ruleset.sign_of_life() {
+            batch.push((), &operation);
+        }
+        if batch.is_empty() {
+            return Ok(true);
+        }
+        let batch = batch
+            .finish()
+            .map_err(|e| Unavailable::Refused(e.to_string()))?;
+        let Err(error) = self.socket.commit(&batch) else {
+            return Ok(true);
+        };
+        let text = format!("renewing the sign of life: {error}");
+        match error {
+            CommitError::Refused(messages) => {
+                if messages.iter().any(|m| m.fault.errno == libc::EPERM) {
+                    return Err(Unavailable::Permission(text));
+                }
+                Ok(false)
+            }
+            CommitError::Unknown(_) => Ok(false),
+            CommitError::TooLarge(_) | CommitError::Send(_) => Err(Unavailable::Refused(text)),
+        }
+    }
+
     /// Deletes pick chains that nothing leads to, if there are more than `spare`.
     pub(super) fn collect(
         &mut self,

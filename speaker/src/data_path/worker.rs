@@ -9,9 +9,10 @@ use herald_speaker_core::ruleset::Ruleset;
 use herald_speaker_core::{Frontend, FrontendForwarding, Role, ServiceForwarding, ServiceProxy};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::kernel::{Kernel, Refused, Unavailable, delete_tables};
+use super::sign_of_life::SignOfLife;
 use super::{Command, DataPathConfig, DataPathReport, SyncedService};
 
 /// How often the whole state is compared with the kernel, in case something changed it.
@@ -68,6 +69,7 @@ pub(super) struct Worker {
     failed: HashMap<ServiceKey, Retry>,
     blocked: Option<Retry>,
     audit: Instant,
+    sign_of_life: SignOfLife,
     idle: Option<Instant>,
     /// A UDP frontend has changed: flows may be stale.
     udp: bool,
@@ -79,6 +81,7 @@ impl Worker {
     pub(super) fn new(config: DataPathConfig, reports: mpsc::Sender<DataPathReport>) -> Self {
         Self {
             ruleset: Ruleset::new(&config.forward),
+            sign_of_life: SignOfLife::new(config.forward.step_aside_after, Instant::now()),
             config,
             reports,
             outbox: VecDeque::new(),
@@ -118,6 +121,10 @@ impl Worker {
                 }
                 () = tokio::time::sleep_until(deadline) => {}
             }
+            if self.sign_of_life.overslept(deadline, Instant::now()) {
+                warn!("the speaker was paused, and its rules stepped aside");
+                self.audit = Instant::now();
+            }
             self.work();
         }
     }
@@ -134,7 +141,13 @@ impl Worker {
         retries
             .chain(self.idle)
             .chain(udp)
+            .chain(self.shows_life().then_some(self.sign_of_life.due()))
             .fold(self.audit, Instant::min)
+    }
+
+    /// Where there is no other proxy there is nobody to step aside for.
+    fn shows_life(&self) -> bool {
+        self.config.forward.mode == ServiceProxy::External
     }
 
     fn take(&mut self, command: Command) {
@@ -269,7 +282,33 @@ impl Worker {
                 Err(error) => warn!(%error, "cannot delete stale UDP flows"),
             }
         }
+        if self.shows_life() && self.sign_of_life.due() <= Instant::now() {
+            let again = self.show_life(&refused)?;
+            refused.extend(again);
+        }
         Ok(refused)
+    }
+
+    /// Everything wanted was committed, but for what was `refused` just now or before. A refusal of the sign itself means
+    /// that somebody changed the tables: they are compared and mended first.
+    fn show_life(&mut self, refused: &Refused) -> Result<Refused, Unavailable> {
+        let start = Instant::now();
+        let mut again = Refused::new();
+        if let Some(kernel) = &mut self.kernel
+            && !kernel.show_life(&self.ruleset)?
+        {
+            info!("another program changed the tables; comparing");
+            kernel.resync(&mut self.ruleset)?;
+            let skip = self.failed.keys().chain(refused.keys()).cloned().collect();
+            again = kernel.apply(&mut self.ruleset, &skip)?;
+            if !kernel.show_life(&self.ruleset)? {
+                return Err(Unavailable::Refused(
+                    "the kernel refuses the sign of life, so the rules step aside".into(),
+                ));
+            }
+        }
+        self.sign_of_life.renewed(start);
+        Ok(again)
     }
 
     fn report(&mut self, refused: Refused) {

@@ -9,6 +9,7 @@ mod policies;
 mod proxy;
 mod restarts;
 mod size;
+mod step_aside;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};

@@ -206,3 +206,28 @@ pub(crate) fn ask_often(
     })?;
     outcomes.with_context(|| format!("{transport:?} to {target}"))
 }
+
+/// A TCP connection that stays open; the server has said its name.
+pub(crate) struct Held(BufReader<TcpStream>);
+
+impl Held {
+    pub(crate) fn open(from: &Netns, to: SocketAddr) -> Result<Self> {
+        let stream = from.enter(|| TcpStream::connect_timeout(&to, PATIENCE))??;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut held = Self(BufReader::new(stream));
+        let mut greeting = String::new();
+        held.0.read_line(&mut greeting)?;
+        Ok(held)
+    }
+
+    /// Sends a line and reads its echo.
+    pub(crate) fn works(&mut self) -> Result<()> {
+        self.0.get_mut().write_all(b"still there?\n")?;
+        let mut line = String::new();
+        self.0
+            .read_line(&mut line)
+            .context("an open connection broke")?;
+        anyhow::ensure!(line == "still there?\n", "{line:?}");
+        Ok(())
+    }
+}

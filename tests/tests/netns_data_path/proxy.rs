@@ -140,6 +140,29 @@ impl Proxy {
         Self::around(spawned, config, snapshot()?)
     }
 
+    /// With rules that step aside this long after the last sign of life.
+    pub(crate) fn start_lasting(
+        namespace: &Netns,
+        mode: ServiceProxy,
+        step_aside_after: Duration,
+    ) -> Result<Self> {
+        let mut config = config(mode);
+        config.step_aside_after = step_aside_after;
+        Self::with(namespace, config, snapshot()?)
+    }
+
+    /// The same, with tables that other programs may change.
+    pub(crate) fn start_shared_lasting(
+        namespace: &Netns,
+        mode: ServiceProxy,
+        step_aside_after: Duration,
+    ) -> Result<Self> {
+        let mut config = config(mode);
+        config.step_aside_after = step_aside_after;
+        let spawned = namespace.enter(|| spawn(&config, false))??;
+        Self::around(spawned, config, snapshot()?)
+    }
+
     /// In the namespace this process is in already.
     pub(crate) fn start_here(mode: ServiceProxy) -> Result<Self> {
         let config = config(mode);

@@ -1,45 +1,17 @@
 //! What a restarted data path finds, takes over, replaces and removes.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpStream};
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use herald_core::IpFamily;
 use herald_nft::{Socket, table_flag};
 use herald_speaker::data_path::DataPath;
 use herald_speaker_core::ruleset::{Ruleset, table};
 use herald_speaker_core::{ForwardConfig, ServiceProxy, TrafficPolicy};
-use herald_tests::{Netns, wait_for};
+use herald_tests::wait_for;
 
 use crate::lab::{Lab, both, skipped};
-use crate::net::{PATIENCE, Transport, ask};
+use crate::net::{Held, Transport, ask};
 use crate::proxy::{Proxy, far, key, near, service};
 use crate::{DEADLINE, load_balancer, target, web};
-
-/// A TCP connection that stays open; the server has said its name.
-struct Held(BufReader<TcpStream>);
-
-impl Held {
-    fn open(from: &Netns, to: SocketAddr) -> Result<Self> {
-        let stream = from.enter(|| TcpStream::connect_timeout(&to, PATIENCE))??;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let mut held = Self(BufReader::new(stream));
-        let mut greeting = String::new();
-        held.0.read_line(&mut greeting)?;
-        Ok(held)
-    }
-
-    /// Sends a line and reads its echo.
-    fn works(&mut self) -> Result<()> {
-        self.0.get_mut().write_all(b"still there?\n")?;
-        let mut line = String::new();
-        self.0
-            .read_line(&mut line)
-            .context("an open connection broke")?;
-        ensure!(line == "still there?\n", "{line:?}");
-        Ok(())
-    }
-}
 
 /// Why a restarted speaker would not take the tables over as they are.
 fn mismatches(lab: &Lab, config: &ForwardConfig) -> Result<Vec<String>> {

@@ -149,6 +149,8 @@ fn read_set(
         SetId::NodeAddresses => read_ranges(family, NodeSet::Addresses, elements, installed),
         SetId::Pods => read_ranges(family, NodeSet::Pods, elements, installed),
         SetId::KeepSource => read_ranges(family, NodeSet::KeepSource, elements, installed),
+        // It says nothing about what is forwarded, and ends by itself.
+        SetId::Alive => Some(()),
     }
 }
 

@@ -51,10 +51,12 @@ pub enum SetId {
     KeepSource,
     /// Local backends, as source and destination of a connection to themselves.
     Hairpin,
+    /// The speaker's sign of life: one element with a time-out. Only where there is another proxy to step aside for.
+    Alive,
 }
 
 impl SetId {
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::Services,
         Self::NodePorts,
         Self::Guarded,
@@ -71,6 +73,7 @@ impl SetId {
         Self::Pods,
         Self::KeepSource,
         Self::Hairpin,
+        Self::Alive,
     ];
 
     /// Its name in the table.
@@ -92,6 +95,7 @@ impl SetId {
             Self::Pods => "pods",
             Self::KeepSource => "keep-source",
             Self::Hairpin => "hairpin",
+            Self::Alive => "alive",
         }
     }
 
@@ -111,6 +115,7 @@ impl SetId {
                 (indexed(&node_port), Some(backend(address)))
             }
             Self::Hairpin => (vec![address, address], None),
+            Self::Alive => (vec![Field::Family], None),
             Self::Addresses
             | Self::ClusterIps
             | Self::NodeAddresses
@@ -126,6 +131,7 @@ impl SetId {
                 Self::SourceRanges | Self::NodeAddresses | Self::Pods | Self::KeepSource
             ),
             counter: self == Self::Addresses,
+            timeout: self == Self::Alive,
         }
     }
 }
@@ -166,8 +172,8 @@ pub(super) struct Structure {
 }
 
 impl Structure {
-    /// The fixed objects of a family.
-    pub(super) fn new(family: IpFamily, table_flags: u32, mark: u32) -> Self {
+    /// The fixed objects of a family. `steps_aside`: the rules are followed only while the sign of life is there.
+    pub(super) fn new(family: IpFamily, table_flags: u32, mark: u32, steps_aside: bool) -> Self {
         let table = table(family);
         let chain = |name: &'static str, base, rules: Vec<Vec<_>>| {
             let name = table.chain(name);
@@ -181,7 +187,7 @@ impl Structure {
             (Chain { name, base }, rules)
         };
         let base = |hook, priority| Some(BaseChain { hook, priority });
-        let dispatch = || rules::dispatch(table.family);
+        let dispatch = || rules::dispatch(table.family, steps_aside);
         let chains = vec![
             chain(REJECT, None, rules::reject(table.family)),
             chain(GUARD, None, rules::guard(table.family)),
@@ -204,7 +210,11 @@ impl Structure {
             ),
         ];
         Self {
-            sets: SetId::ALL.map(|id| id.definition(&table)).to_vec(),
+            sets: SetId::ALL
+                .into_iter()
+                .filter(|id| steps_aside || *id != SetId::Alive)
+                .map(|id| id.definition(&table))
+                .collect(),
             table: Table {
                 name: table,
                 flags: table_flags,

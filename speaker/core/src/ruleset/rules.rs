@@ -146,8 +146,18 @@ fn test_bits(load: Expression, mask: u32, equal: bool, value: u32) -> Steps {
     ]
 }
 
-/// New connections, from outside (prerouting) and from the node itself (output).
-pub(super) fn dispatch(family: Family) -> Vec<Steps> {
+/// New connections, from outside (prerouting) and from the node itself (output). Rules that nobody keeps true must not be
+/// followed where another proxy comes behind us, so the first one may end the chain. It is asked nowhere else: a packet
+/// that got past it is translated and masqueraded by one hand.
+pub(super) fn dispatch(family: Family, steps_aside: bool) -> Vec<Steps> {
+    let without_sign_of_life = vec![
+        Expression::Meta {
+            key: MetaKey::Family,
+            to: Register::FIRST,
+        },
+        lookup(SetId::Alive, LookupResult::TestAbsent),
+        Expression::Verdict(Verdict::Return),
+    ];
     let count = vec![
         load_address(family, End::Destination, 0),
         lookup(SetId::Addresses, LookupResult::Test),
@@ -166,12 +176,14 @@ pub(super) fn dispatch(family: Family) -> Vec<Steps> {
         lookup(SetId::ClusterIps, LookupResult::Test),
         Expression::Verdict(Verdict::Goto(Arc::from(REJECT))),
     ];
-    vec![
+    let rules = [
         count,
         dispatch_on(family, false, SetId::Services),
         node_ports,
         unknown_port,
-    ]
+    ];
+    let first = steps_aside.then_some(without_sign_of_life);
+    first.into_iter().chain(rules).collect()
 }
 
 /// Port unreachable.

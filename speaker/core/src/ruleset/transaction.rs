@@ -26,6 +26,8 @@ pub struct Plan {
     stages: BTreeMap<Stage, Vec<Group>>,
     tables: Vec<(IpFamily, Vec<Operation>)>,
     building: bool,
+    /// What ends a transaction that makes a table.
+    last: Vec<Operation>,
     mark: u32,
     pub(super) frontends: Vec<Frontend>,
     pub(super) shared: Vec<Shared>,
@@ -66,6 +68,13 @@ impl Plan {
         self.building = true;
     }
 
+    /// Where a table is made, its first sign of life comes with it: there is no moment in between.
+    pub(super) fn start_living(&mut self, sign_of_life: Vec<Operation>) {
+        if self.building {
+            self.last = sign_of_life;
+        }
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.stages.is_empty() && self.tables.is_empty()
@@ -91,11 +100,14 @@ impl Plan {
             stages.push(Vec::new());
         }
         let mut tables = std::mem::take(&mut self.tables);
+        let mut last = std::mem::take(&mut self.last);
         stages
             .into_iter()
             .map(|groups| Transaction {
                 tables: std::mem::take(&mut tables),
                 groups,
+                // A plan that makes a table has one transaction.
+                last: std::mem::take(&mut last),
                 mark: self.mark,
             })
             .collect()
@@ -107,6 +119,7 @@ impl Plan {
 pub struct Transaction {
     tables: Vec<(IpFamily, Vec<Operation>)>,
     groups: Vec<Group>,
+    last: Vec<Operation>,
     mark: u32,
 }
 
@@ -141,6 +154,7 @@ impl Transaction {
             let operations = self.operations_of(group);
             all.extend(operations.into_iter().map(|o| (group.service.clone(), o)));
         }
+        all.extend(self.last.iter().map(|o| (None, o.clone())));
         all
     }
 
@@ -173,6 +187,9 @@ impl Transaction {
             for operation in self.operations_of(group) {
                 batch.push(group.service.clone(), &operation);
             }
+        }
+        for operation in &self.last {
+            batch.push(None, operation);
         }
         finish(batch, start..self.groups.len())?;
         Ok(parts)

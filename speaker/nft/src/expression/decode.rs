@@ -83,7 +83,7 @@ fn decode_data(name: &str, data: Attributes<'_>) -> Option<Expression> {
         }
         "meta" => {
             let p = Parts::of(data, &[1, 2, 3])?;
-            let key = [MetaKey::Mark, MetaKey::L4Protocol]
+            let key = [MetaKey::Mark, MetaKey::Family, MetaKey::L4Protocol]
                 .into_iter()
                 .find(|k| Some(k.number()) == p.number(2))?;
             match p.register(3) {

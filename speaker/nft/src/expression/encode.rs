@@ -28,6 +28,7 @@ impl MetaKey {
     pub(super) fn number(self) -> u32 {
         match self {
             Self::Mark => 3,
+            Self::Family => 15,
             Self::L4Protocol => 16,
         }
     }

@@ -3,6 +3,8 @@
 //! machine's order.
 #![cfg(target_endian = "little")]
 
+use std::time::Duration;
+
 use crate::*;
 
 /// Bytes from text: hexadecimal digits, blanks, and comments behind `#`.
@@ -44,6 +46,7 @@ fn one_transaction() {
             value: Some(Value::Verdict),
             interval: false,
             counter: false,
+            timeout: false,
         }),
         Operation::AddChain(Chain {
             name: table.chain("p"),
@@ -122,6 +125,52 @@ fn one_transaction() {
 14 00 01 80 10 00 01 00 01 01 01 01 01 01 01 01 01 01 01 01
 # end of the batch: type 0x11, acknowledged, sequence 7
 14 00 00 00 11 00 05 00 07 00 00 00 00 00 00 00  00 00 00 0a
+",
+    );
+    assert_eq!(shown(encoded.bytes()), shown(&expected));
+}
+
+#[test]
+fn an_element_with_a_time_out_takes_the_place_of_all_others() {
+    let table = TableName::new(Family::Ipv6, "h");
+    let element = Element {
+        timeout: Some(Duration::from_mins(1)),
+        ..Element::key(vec![Family::Ipv6.number()])
+    };
+    let operations = [
+        Operation::AddSet(Set {
+            name: table.set("a"),
+            key: KeyType(vec![Field::Family]),
+            value: None,
+            interval: false,
+            counter: false,
+            timeout: true,
+        }),
+        Operation::FlushSet(table.set("a")),
+        Operation::AddElements(Elements {
+            set: table.set("a"),
+            elements: vec![element],
+        }),
+    ];
+    let encoded = super::batch(&operations);
+    let expected = bytes(
+        "
+# begin of the batch
+14 00 00 00 10 00 01 00 00 00 00 00 00 00 00 00  00 00 00 0a
+# NEWSET, create, sequence 1; family 10; table, name, flag timeout, key type 2, length 1; set id
+44 00 00 00 09 0a 01 04 01 00 00 00 00 00 00 00  0a 00 00 00
+06 00 01 00 68 00 00 00  06 00 02 00 61 00 00 00  08 00 03 00 00 00 00 10
+08 00 04 00 00 00 00 02  08 00 05 00 00 00 00 01  08 00 0a 00 00 00 00 01
+# DELSETELEM, sequence 2; table, set, and no list: all of them
+24 00 00 00 0e 0a 01 00 02 00 00 00 00 00 00 00  0a 00 00 00
+06 00 01 00 68 00 00 00  06 00 02 00 61 00 00 00
+# NEWSETELEM, create, acknowledged as the last message, sequence 3; one element: key, time-out of 60,000 ms
+44 00 00 00 0c 0a 05 04 03 00 00 00 00 00 00 00  0a 00 00 00
+06 00 01 00 68 00 00 00  06 00 02 00 61 00 00 00
+20 00 03 80  1c 00 01 80
+0c 00 01 80 05 00 01 00 0a 00 00 00  0c 00 04 00 00 00 00 00 00 00 ea 60
+# end of the batch
+14 00 00 00 11 00 05 00 04 00 00 00 00 00 00 00  00 00 00 0a
 ",
     );
     assert_eq!(shown(encoded.bytes()), shown(&expected));

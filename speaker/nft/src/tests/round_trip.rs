@@ -1,5 +1,7 @@
 //! What is encoded decodes to the same, and nothing makes the decoder panic.
 
+use std::time::Duration;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -33,7 +35,7 @@ fn register() -> impl Strategy<Value = Register> {
 }
 
 fn expression() -> impl Strategy<Value = Expression> {
-    let meta = || select(vec![MetaKey::Mark, MetaKey::L4Protocol]);
+    let meta = || select(vec![MetaKey::Mark, MetaKey::Family, MetaKey::L4Protocol]);
     let base = select(vec![PayloadBase::Network, PayloadBase::Transport]);
     let result = prop_oneof![
         Just(LookupResult::Test),
@@ -106,6 +108,7 @@ fn expression() -> impl Strategy<Value = Expression> {
 
 fn fields() -> impl Strategy<Value = KeyType> {
     let field = select(vec![
+        Field::Family,
         Field::Ipv4Address,
         Field::Ipv6Address,
         Field::Protocol,
@@ -126,13 +129,16 @@ fn element() -> impl Strategy<Value = Element> {
         proptest::option::of(bytes()),
         any::<bool>(),
         proptest::option::of(data),
+        proptest::option::of(any::<u64>().prop_map(Duration::from_millis)),
     )
-        .prop_map(|(key, key_end, interval_end, data)| Element {
+        .prop_map(|(key, key_end, interval_end, data, timeout)| Element {
             key,
             key_end,
             interval_end,
             data,
             counter: None,
+            timeout,
+            expires: None,
         })
 }
 
@@ -143,7 +149,7 @@ fn object() -> impl Strategy<Value = (Operation, Decoded)> {
     )
         .prop_map(|(hook, priority)| BaseChain { hook, priority });
     let value = prop_oneof![Just(Value::Verdict), fields().prop_map(Value::Fields)];
-    let flags = any::<(bool, bool)>();
+    let flags = any::<(bool, bool, bool)>();
     prop_oneof![
         (table(), 0..8u32).prop_map(|(name, flags)| {
             let table = Table { name, flags };
@@ -163,13 +169,14 @@ fn object() -> impl Strategy<Value = (Operation, Decoded)> {
             proptest::option::of(value),
             flags
         )
-            .prop_map(|(table, name, key, value, (interval, counter))| {
+            .prop_map(|(table, name, key, value, (interval, counter, timeout))| {
                 let set = Set {
                     name: table.set(name),
                     key,
                     value,
                     interval,
                     counter,
+                    timeout,
                 };
                 (Operation::AddSet(set.clone()), Decoded::Set(set))
             }),

@@ -78,6 +78,10 @@ impl Kernel {
                     elements.insert(element.key.clone(), element);
                 }
             }
+            Operation::FlushSet(set) => {
+                let sets = &mut self.table(set.table.family).sets;
+                sets.get_mut(&set.name).expect("set").1.clear();
+            }
             Operation::DeleteElements(deleted) => {
                 let sets = &mut self.table(deleted.set.table.family).sets;
                 let (set, elements) = sets.get_mut(&deleted.set.name).expect("set");

@@ -32,6 +32,8 @@ pub mod speaker {
     pub const NOT_SYNCED: &str = "NotSynced";
     /// [`DATA_PATH_SYNCED`] is False: the kernel refused the rules; the message says why.
     pub const REFUSED: &str = "Refused";
+    /// [`DATA_PATH_SYNCED`] is False: another program changed the rules; they are being mended.
+    pub const DAMAGED: &str = "Damaged";
     /// [`DATA_PATH_SYNCED`] is True: `--service-proxy off`, another proxy forwards.
     pub const OFF: &str = "Off";
     /// [`KERNEL_SETTINGS`] is True.

@@ -20,9 +20,12 @@
 
 mod kernel;
 mod sign_of_life;
+mod watching;
 mod worker;
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use herald_core::ServiceKey;
 use herald_speaker_core::{ForwardConfig, NodeForwarding, ServiceForwarding};
@@ -61,7 +64,13 @@ pub enum DataPathReport {
         /// Why, with the remedy.
         error: String,
     },
-    /// The whole state was compared with the kernel and is in place; also ends `Unavailable`.
+    /// Another program changed our tables. They are mended at once, and `Ready` follows; where it does not, the program
+    /// damages them again and again, and they are not to be relied on.
+    Damaged {
+        /// Which tables, and by whom.
+        what: String,
+    },
+    /// The whole state was compared with the kernel and is in place; also ends `Unavailable` and `Damaged`.
     Ready,
 }
 
@@ -99,6 +108,7 @@ pub struct DataPath;
 #[derive(Clone, Debug)]
 pub struct DataPathHandle {
     commands: mpsc::Sender<Command>,
+    comparisons: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -122,13 +132,20 @@ impl DataPath {
         // Commits block, so the loop has a thread and a runtime of its own.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
+            .enable_io()
             .build()?;
         let (commands, received) = mpsc::channel(COMMANDS);
         let (reports, read) = mpsc::channel(REPORTS);
+        let comparisons = Arc::new(AtomicU64::new(0));
+        let worker = Worker::new(config, reports, comparisons.clone());
         std::thread::Builder::new()
             .name("data-path".into())
-            .spawn(move || runtime.block_on(Worker::new(config, reports).run(received)))?;
-        Ok((DataPathHandle { commands }, read))
+            .spawn(move || runtime.block_on(worker.run(received)))?;
+        let handle = DataPathHandle {
+            commands,
+            comparisons,
+        };
+        Ok((handle, read))
     }
 
     /// Removes everything the data path ever made on this node: for uninstalling.
@@ -160,6 +177,11 @@ impl DataPathHandle {
     /// The node's own facts changed.
     pub async fn node(&self, node: NodeForwarding) -> Result<(), Stopped> {
         self.send(Command::Node(node)).await
+    }
+
+    /// How often everything in our tables was read and compared with what is wanted.
+    pub fn comparisons(&self) -> u64 {
+        self.comparisons.load(Ordering::Relaxed)
     }
 
     /// Reads the counters from the kernel; empty before the first `replace` was applied.

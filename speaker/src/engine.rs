@@ -94,6 +94,11 @@ pub struct Engine {
     ready: bool,
     data_ready: bool,
     unavailable: Option<String>,
+    /// Others changed the rules: since when, and what they did.
+    damaged: Option<(Instant, String)>,
+    damages: u64,
+    /// Damage has lasted for longer than [`DAMAGE_GRACE`].
+    broken: bool,
     kernel: Option<Vec<String>>,
     conflicts: BTreeMap<IpAddr, Mac>,
     last_sync: Option<Instant>,
@@ -106,6 +111,10 @@ pub struct Engine {
     renewal_told: u64,
     renewal_asked: Option<Instant>,
 }
+
+/// Damaged rules are mended within this, or the node's addresses go where they are forwarded: moving them sooner would take
+/// longer than mending.
+const DAMAGE_GRACE: Duration = Duration::from_secs(1);
 
 /// Between two renewals out of turn.
 const ASK_EVERY: Duration = Duration::from_secs(2);
@@ -170,6 +179,9 @@ impl Engine {
             ready: false,
             data_ready: false,
             unavailable: None,
+            damaged: None,
+            damages: 0,
+            broken: false,
             kernel: None,
             conflicts: BTreeMap::new(),
             last_sync: None,

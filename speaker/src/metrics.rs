@@ -38,6 +38,7 @@ pub(crate) struct Metrics {
     refused: Gauge,
     last_sync: Gauge<f64, AtomicU64>,
     differences: Gauge,
+    damages: Counter,
     observations: Counter,
     plan_seconds: Histogram,
     watch_errors: Family<Labels, Counter>,
@@ -84,6 +85,12 @@ impl Metrics {
             r,
             "full_pass_differences",
             "Services that full passes found planned otherwise than events had left them; not 0 is a bug",
+        );
+        let damages = Counter::default();
+        r.register(
+            "data_path_damages",
+            "Times other programs were found to have changed this node's rules",
+            damages.clone(),
         );
         let last_sync = Gauge::<f64, AtomicU64>::default();
         r.register_with_unit(
@@ -132,6 +139,7 @@ impl Metrics {
             refused,
             last_sync,
             differences,
+            damages,
             observations,
             plan_seconds,
             watch_errors,
@@ -183,6 +191,8 @@ impl Metrics {
         set(&self.refused, refused);
         self.differences
             .set(i64::try_from(engine.differences()).unwrap_or(i64::MAX));
+        let damages = engine.damages().saturating_sub(self.damages.get());
+        self.damages.inc_by(damages);
         if let Some(at) = engine.last_sync() {
             self.last_sync.set(at.elapsed().as_secs_f64());
         }

@@ -12,6 +12,7 @@ pub mod announce;
 mod election;
 mod eligible;
 mod forward;
+mod mending;
 mod model;
 mod ownership;
 pub mod ruleset;
@@ -25,6 +26,7 @@ pub use forward::{
     Backend, ForwardConfig, Frontend, FrontendForwarding, MASQUERADE_MARK, NodeForwarding, Outcome,
     Role, STEP_ASIDE_AFTER, ServiceForwarding, ServiceProxy, forward, forward_node,
 };
+pub use mending::Mending;
 pub use model::{
     AdvertisementView, EndpointView, Interface, LinkView, Mac, NodeView, PoolView, ServiceKind,
     ServicePort, ServiceView, SlicePort, SliceView, SpeakerView, TrafficPolicy,

@@ -44,7 +44,9 @@ pub enum Decoded {
     Done,
     /// What was dumped changed meanwhile: dump again.
     Interrupted,
-    /// Another object or kind of message, or an object with properties this crate does not write.
+    /// An object of this table with properties this crate does not write.
+    Unknown(TableName),
+    /// Another object or kind of message.
     Other,
 }
 
@@ -77,6 +79,8 @@ pub struct Listing {
     pub sets: Vec<Set>,
     /// Their elements.
     pub elements: BTreeMap<Arc<str>, Vec<Element>>,
+    /// Something in it has properties that this crate does not write.
+    pub unknown: bool,
 }
 
 impl Listing {
@@ -96,6 +100,7 @@ impl Listing {
                 .entry(elements.set.name)
                 .or_default()
                 .extend(elements.elements),
+            Decoded::Unknown(table) if table == *name => self.unknown = true,
             _ => {}
         }
     }
@@ -104,6 +109,8 @@ impl Listing {
 /// A netlink message, headers included.
 pub(crate) struct Message<'a> {
     pub(crate) kind: u16,
+    /// The port of the socket that it comes from, or, in a notification, that changed something.
+    pub(crate) port: u32,
     flags: u16,
     pub(crate) bytes: &'a [u8],
 }
@@ -130,6 +137,7 @@ fn take_message<'a>(rest: &mut &'a [u8]) -> Option<Message<'a>> {
     Some(Message {
         kind: u16_at(bytes, 4)?,
         flags: u16_at(bytes, 6)?,
+        port: u32_at(bytes, 12)?,
         bytes,
     })
 }
@@ -138,14 +146,18 @@ fn take_message<'a>(rest: &mut &'a [u8]) -> Option<Message<'a>> {
 pub fn decode(datagram: &[u8]) -> Result<Vec<Decoded>, Malformed> {
     let mut decoded = Vec::new();
     for message in messages(datagram) {
-        let Message { kind, flags, bytes } = message?;
+        let Message {
+            kind, flags, bytes, ..
+        } = message?;
         if flags & DUMP_INTERRUPTED != 0 && kind != ERROR {
             decoded.push(Decoded::Interrupted);
         }
         decoded.push(match kind {
             ERROR => decode_answer(bytes, flags).ok_or(Malformed)?,
             DONE => Decoded::Done,
-            _ if kind >> 8 == SUBSYSTEM => decode_object(kind, bytes).unwrap_or(Decoded::Other),
+            _ if kind >> 8 == SUBSYSTEM => decode_object(kind, bytes)
+                .or_else(|| table_of(bytes).map(Decoded::Unknown))
+                .unwrap_or(Decoded::Other),
             _ => Decoded::Other,
         });
     }
@@ -190,10 +202,16 @@ fn decode_answer(message: &[u8], flags: u16) -> Option<Decoded> {
     })
 }
 
-fn decode_object(kind: u16, message: &[u8]) -> Option<Decoded> {
+/// Whatever the object, its first attribute is the table's name.
+fn table_of(message: &[u8]) -> Option<TableName> {
     let family = Family::from_number(*message.get(HEADER)?)?;
     let attributes = Attributes::new(message.get(HEADERS..)?);
-    let table = TableName::new(family, attributes.get(1)?.text()?);
+    Some(TableName::new(family, attributes.get(1)?.text()?))
+}
+
+fn decode_object(kind: u16, message: &[u8]) -> Option<Decoded> {
+    let table = table_of(message)?;
+    let attributes = Attributes::new(message.get(HEADERS..)?);
     let is = |expected: MessageKind| kind == expected.number();
     if is(MessageKind::NewTable) {
         Some(Decoded::Table(Table {

@@ -25,6 +25,7 @@ mod batch;
 mod conntrack;
 mod datatype;
 mod dump;
+mod event;
 mod expression;
 mod message;
 mod object;
@@ -38,6 +39,7 @@ pub use batch::{Batch, Encoded, TooLong};
 pub use conntrack::{Flow, decode_flows, flows_request};
 pub use datatype::{Field, KeyType};
 pub use dump::{Decoded, Fault, Listing, Malformed, decode};
+pub use event::Changes;
 pub use expression::{
     CtKey, Expression, FibAddress, LookupResult, MetaKey, NatKind, PayloadBase, Register,
 };
@@ -48,4 +50,4 @@ pub use object::{
 };
 pub use operation::Operation;
 #[cfg(feature = "socket")]
-pub use socket::{CommitError, ReadError, Refusal, Socket};
+pub use socket::{CommitError, ReadError, Refusal, Socket, Watch};

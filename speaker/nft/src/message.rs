@@ -70,6 +70,8 @@ pub enum MessageKind {
     GetElements = 13,
     /// Deletes elements.
     DeleteElements = 14,
+    /// Ends the notifications of a transaction, and says who made it.
+    NewGeneration = 15,
 }
 
 impl MessageKind {

@@ -2,6 +2,7 @@
 
 #[allow(unsafe_code)]
 mod raw;
+mod watch;
 
 use std::fmt;
 use std::io;
@@ -11,6 +12,8 @@ use crate::conntrack::{Flow, decode_flows, flows_request};
 use crate::dump::{Decoded, Fault, Listing, Malformed, decode};
 use crate::message::Request;
 use crate::object::{Element, Family, SetName, TableName};
+
+pub use watch::Watch;
 
 /// What the receive buffer is raised to: thousands of errors of one refused transaction fit.
 const RECEIVE_BUFFER: usize = 8 << 20;
@@ -98,7 +101,7 @@ pub enum ReadError {
 impl Socket {
     /// Opens the socket.
     pub fn open() -> io::Result<Self> {
-        let raw = raw::Netlink::open()?;
+        let raw = raw::Netlink::open(0)?;
         raw.grow_receive_buffer(RECEIVE_BUFFER)?;
         let send_buffer = raw.send_buffer()?;
         Ok(Self {
@@ -106,6 +109,11 @@ impl Socket {
             sequence: 0,
             send_buffer,
         })
+    }
+
+    /// The port that names this socket as the author of changes.
+    pub fn port(&self) -> io::Result<u32> {
+        self.raw.port()
     }
 
     /// The largest transaction that fits once the buffer is as large as the kernel lets this process have; for splitting

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use herald_core::{IpFamily, Protocol, ServiceKey};
 use herald_nft::{
@@ -11,6 +13,7 @@ use herald_speaker_core::ruleset::{Plan, Ruleset, SetId, table};
 use tracing::{info, warn};
 
 use super::AddressCounter;
+use super::watching::Watching;
 
 /// Above this many bytes a transaction is split, so that no single commit holds the kernel's lock for long.
 const TRANSACTION: usize = 8 << 20;
@@ -25,6 +28,8 @@ pub(super) enum Unavailable {
         "opening an nf_tables socket: {0}; the speaker needs CAP_NET_ADMIN and a kernel with nf_tables"
     )]
     Open(#[source] io::Error),
+    #[error("watching for changes to nf_tables: {0}; the speaker needs CAP_NET_ADMIN")]
+    Watch(#[source] io::Error),
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(
@@ -40,6 +45,9 @@ pub(super) enum Unavailable {
 pub(super) struct Kernel {
     socket: Socket,
     limit: usize,
+    /// Only where others may change our tables.
+    pub(super) watching: Option<Watching>,
+    comparisons: Arc<AtomicU64>,
 }
 
 /// Services that the kernel refused, with its words.
@@ -48,24 +56,37 @@ pub(super) type Refused = HashMap<ServiceKey, String>;
 impl Kernel {
     /// Opens the socket in this thread's network namespace, and says with which flags tables are made. Nothing is changed
     /// yet.
-    pub(super) fn open(own_tables: bool) -> Result<(Self, u32), Unavailable> {
+    pub(super) fn open(
+        own_tables: bool,
+        comparisons: Arc<AtomicU64>,
+    ) -> Result<(Self, u32), Unavailable> {
         let mut socket = Socket::open().map_err(Unavailable::Open)?;
         let flags = table_flag::OWNER | table_flag::PERSIST;
         let owned = own_tables && can_persist(&mut socket, flags);
         if own_tables && !owned {
             warn!(
-                "the kernel cannot keep owned nf_tables tables (Linux 6.9): others may change ours"
+                "the kernel cannot keep owned nf_tables tables (Linux 6.9): others may change ours, which is noticed and mended"
             );
         }
+        let watching = if owned {
+            None
+        } else {
+            let own = socket.port().map_err(Unavailable::Watch)?;
+            let tables = FAMILIES.map(table).to_vec();
+            Some(Watching::start(tables, own).map_err(Unavailable::Watch)?)
+        };
         let kernel = Self {
             socket,
             limit: TRANSACTION,
+            watching,
+            comparisons,
         };
         Ok((kernel, if owned { flags } else { 0 }))
     }
 
     /// Reads what the kernel holds; the next [`Self::apply`] sends the differences.
     pub(super) fn resync(&mut self, ruleset: &mut Ruleset) -> Result<(), Unavailable> {
+        self.comparisons.fetch_add(1, Ordering::Relaxed);
         let mut listings = BTreeMap::new();
         for family in FAMILIES {
             listings.insert(family, self.socket.list(&table(family))?);

@@ -1,21 +1,26 @@
 //! The thread's loop: coalesces commands, applies them, reports, and tries again what failed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::net::IpAddr;
+mod report;
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use herald_core::{Protocol, ServiceKey};
+use herald_nft::Changes;
 use herald_speaker_core::ruleset::Ruleset;
-use herald_speaker_core::{Frontend, FrontendForwarding, Role, ServiceForwarding, ServiceProxy};
+use herald_speaker_core::{FrontendForwarding, Mending, ServiceForwarding, ServiceProxy};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::kernel::{Kernel, Refused, Unavailable, delete_tables};
 use super::sign_of_life::SignOfLife;
-use super::{Command, DataPathConfig, DataPathReport, SyncedService};
+use super::watching::{changed, describe};
+use super::{Command, DataPathConfig, DataPathReport};
 
-/// How often the whole state is compared with the kernel, in case something changed it.
+/// How often the whole state is compared with the kernel, in case something changed it unheard.
 const AUDIT: Duration = Duration::from_secs(300);
 /// How long nothing must have happened before unused pick chains are deleted.
 const IDLE: Duration = Duration::from_secs(30);
@@ -70,6 +75,9 @@ pub(super) struct Worker {
     blocked: Option<Retry>,
     audit: Instant,
     sign_of_life: SignOfLife,
+    /// What others do to the tables.
+    mending: Mending,
+    comparisons: Arc<AtomicU64>,
     idle: Option<Instant>,
     /// A UDP frontend has changed: flows may be stale.
     udp: bool,
@@ -78,7 +86,11 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(config: DataPathConfig, reports: mpsc::Sender<DataPathReport>) -> Self {
+    pub(super) fn new(
+        config: DataPathConfig,
+        reports: mpsc::Sender<DataPathReport>,
+        comparisons: Arc<AtomicU64>,
+    ) -> Self {
         Self {
             ruleset: Ruleset::new(&config.forward),
             sign_of_life: SignOfLife::new(config.forward.step_aside_after, Instant::now()),
@@ -92,6 +104,8 @@ impl Worker {
             failed: HashMap::new(),
             blocked: None,
             audit: Instant::now() + AUDIT,
+            mending: Mending::new(Instant::now().into_std()),
+            comparisons,
             idle: None,
             udp: false,
             udp_at: Instant::now(),
@@ -103,6 +117,7 @@ impl Worker {
         let reports = self.reports.clone();
         loop {
             let deadline = self.deadline();
+            let watching = self.kernel.as_mut().and_then(|k| k.watching.as_mut());
             tokio::select! {
                 command = commands.recv() => {
                     let Some(command) = command else { return };
@@ -119,6 +134,14 @@ impl Worker {
                     }
                     continue;
                 }
+                changes = changed(watching) => match changes {
+                    Ok(changes) if changes.is_empty() => continue,
+                    Ok(changes) => self.noticed(&changes),
+                    Err(error) => {
+                        self.fail(&Unavailable::Watch(error));
+                        continue;
+                    }
+                },
                 () = tokio::time::sleep_until(deadline) => {}
             }
             if self.sign_of_life.overslept(deadline, Instant::now()) {
@@ -136,10 +159,16 @@ impl Worker {
         if self.phase == Phase::Waiting {
             return Instant::now() + AUDIT;
         }
+        let mend = self.mending.wake_at().map(Instant::from_std);
+        if self.mending.damaged() {
+            // Nothing else is done before that.
+            return mend.unwrap_or_else(Instant::now);
+        }
         let retries = self.failed.values().map(|retry| retry.at);
         let udp = self.udp.then_some(self.udp_at);
         retries
             .chain(self.idle)
+            .chain(mend)
             .chain(udp)
             .chain(self.shows_life().then_some(self.sign_of_life.due()))
             .fold(self.audit, Instant::min)
@@ -189,6 +218,18 @@ impl Worker {
         }
     }
 
+    /// Others changed our tables, or may have.
+    fn noticed(&mut self, changes: &Changes) {
+        self.mending.damage(Instant::now().into_std());
+        // One report and one line, however often it happens before all is well again.
+        if self.phase == Phase::Ready && !changes.tables.is_empty() {
+            let what = describe(changes);
+            warn!("{what}");
+            self.phase = Phase::Applying;
+            self.outbox.push_back(DataPathReport::Damaged { what });
+        }
+    }
+
     fn want(&mut self, service: ServiceForwarding) {
         self.dirty = true;
         self.failed.remove(&service.key);
@@ -204,6 +245,9 @@ impl Worker {
         if self.phase == Phase::Waiting || self.blocked.is_some_and(|retry| now < retry.at) {
             return;
         }
+        if self.mending.damaged() && now.into_std() < self.mending.due_at() {
+            return;
+        }
         let result = if self.config.forward.mode == ServiceProxy::Off {
             self.stay_off()
         } else {
@@ -214,21 +258,23 @@ impl Worker {
                 self.blocked = None;
                 self.report(refused);
             }
-            Err(error) => {
-                let told = self.blocked.is_some();
-                self.blocked = Some(Retry::after(self.blocked));
-                self.phase = Phase::Applying;
-                self.dirty = true;
-                // The socket may be what is broken.
-                self.kernel = None;
-                if told {
-                    debug!(%error, "the data path is still unavailable");
-                } else {
-                    warn!(%error, "the data path is unavailable");
-                    let error = error.to_string();
-                    self.outbox.push_back(DataPathReport::Unavailable { error });
-                }
-            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn fail(&mut self, error: &Unavailable) {
+        let told = self.blocked.is_some();
+        self.blocked = Some(Retry::after(self.blocked));
+        self.phase = Phase::Applying;
+        self.dirty = true;
+        // The socket may be what is broken.
+        self.kernel = None;
+        if told {
+            debug!(%error, "the data path is still unavailable");
+        } else {
+            warn!(%error, "the data path is unavailable");
+            let error = error.to_string();
+            self.outbox.push_back(DataPathReport::Unavailable { error });
         }
     }
 
@@ -247,13 +293,15 @@ impl Worker {
         let kernel = if let Some(kernel) = &mut self.kernel {
             kernel
         } else {
-            let (mut kernel, flags) = Kernel::open(self.config.own_tables)?;
+            let (mut kernel, flags) =
+                Kernel::open(self.config.own_tables, self.comparisons.clone())?;
             ruleset.set_table_flags(flags);
             kernel.resync(ruleset)?;
             self.dirty = true;
             self.kernel.insert(kernel)
         };
-        if self.audit <= now {
+        let damaged = self.mending.damaged();
+        if self.audit <= now || damaged {
             kernel.resync(ruleset)?;
             self.audit = now + AUDIT;
             self.dirty = true;
@@ -268,6 +316,11 @@ impl Worker {
             self.idle = Some(Instant::now() + IDLE);
             let tried = |key: &ServiceKey| !skip.contains(key) && !refused.contains_key(key);
             self.failed.retain(|key, _| !tried(key));
+            if damaged {
+                let took = now.elapsed();
+                self.mending.mended(Instant::now().into_std(), took);
+                info!(?took, "mended the rules");
+            }
         } else if self.idle.is_some_and(|at| at <= now) {
             self.idle = None;
             kernel.collect(ruleset, SPARE_CHAINS)?;
@@ -282,7 +335,8 @@ impl Worker {
                 Err(error) => warn!(%error, "cannot delete stale UDP flows"),
             }
         }
-        if self.shows_life() && self.sign_of_life.due() <= Instant::now() {
+        // The sign itself may be what was damaged.
+        if self.shows_life() && (damaged || self.sign_of_life.due() <= Instant::now()) {
             let again = self.show_life(&refused)?;
             refused.extend(again);
         }
@@ -309,65 +363,5 @@ impl Worker {
         }
         self.sign_of_life.renewed(start);
         Ok(again)
-    }
-
-    fn report(&mut self, refused: Refused) {
-        let mut by_error: BTreeMap<String, Vec<ServiceKey>> = BTreeMap::new();
-        for (key, error) in refused {
-            let previous = self.failed.get(&key).copied();
-            self.failed.insert(key.clone(), Retry::after(previous));
-            self.pending.insert(key.clone());
-            by_error.entry(error).or_default().push(key);
-        }
-        for (error, keys) in by_error {
-            warn!(?keys, %error, "the kernel refused Services");
-            self.outbox
-                .push_back(DataPathReport::Failed { keys, error });
-        }
-        let failed = &self.failed;
-        let pending = std::mem::take(&mut self.pending);
-        let (waiting, synced) = pending.into_iter().partition(|k| failed.contains_key(k));
-        self.pending = waiting;
-        let synced: BTreeSet<ServiceKey> = synced;
-        if !synced.is_empty() {
-            let services = synced.iter().map(|key| self.synced(key)).collect();
-            self.push_synced(&synced, services);
-        }
-        if self.phase != Phase::Ready {
-            self.phase = Phase::Ready;
-            self.outbox.push_back(DataPathReport::Ready);
-        }
-    }
-
-    /// The addresses of a Service that lead to it: not those where another Service came first on every port.
-    fn synced(&self, key: &ServiceKey) -> SyncedService {
-        let mut addresses: Vec<IpAddr> = Vec::new();
-        let frontends = self.ruleset.service(key).map(|s| s.frontends.as_slice());
-        for forwarding in frontends.unwrap_or_default() {
-            let external = matches!(forwarding.role, Role::LoadBalancer | Role::ExternalIp);
-            if let Frontend::Address { address, .. } = forwarding.frontend
-                && external
-                && self.ruleset.owner(&forwarding.frontend) == Some(key)
-            {
-                addresses.push(address);
-            }
-        }
-        addresses.sort_unstable();
-        addresses.dedup();
-        SyncedService {
-            key: key.clone(),
-            addresses,
-        }
-    }
-
-    /// Reports that wait unread are merged, so that the outbox holds a Service once.
-    fn push_synced(&mut self, keys: &BTreeSet<ServiceKey>, new: Vec<SyncedService>) {
-        if let Some(DataPathReport::Synced { services }) = self.outbox.back_mut() {
-            services.retain(|s| !keys.contains(&s.key));
-            services.extend(new);
-        } else {
-            self.outbox
-                .push_back(DataPathReport::Synced { services: new });
-        }
     }
 }

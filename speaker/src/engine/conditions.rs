@@ -56,6 +56,11 @@ impl Engine {
         self.last_sync
     }
 
+    /// How often others were found to have changed the rules.
+    pub fn damages(&self) -> u64 {
+        self.damages
+    }
+
     fn facts(&self) -> Facts {
         let links = &self.snapshot.links;
         let own = self.snapshot.speakers.get(&self.snapshot.node);
@@ -91,6 +96,8 @@ impl Engine {
             )
         } else if let Some(error) = &self.unavailable {
             State::no(reason::DATA_PATH_NOT_SYNCED, error.clone())
+        } else if let Some((_, what)) = self.damaged.as_ref().filter(|_| self.broken) {
+            State::no(reason::DATA_PATH_NOT_SYNCED, what.clone())
         } else if !self.synced() {
             let missing = self.unlisted().join(", ");
             State::no(reason::STARTING, format!("not listed yet: {missing}"))
@@ -114,6 +121,8 @@ impl Engine {
             State::yes(reason::OFF)
         } else if let Some(error) = self.data_path_error() {
             State::no(reason::REFUSED, error)
+        } else if let Some((_, what)) = &self.damaged {
+            State::no(reason::DAMAGED, what.clone())
         } else if self.data_ready {
             State::yes(reason::SYNCED)
         } else {

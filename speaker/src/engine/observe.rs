@@ -255,10 +255,18 @@ impl Engine {
                 self.dirty.report |= self.unavailable.as_ref() != Some(&error);
                 self.unavailable = Some(error);
             }
+            DataPathReport::Damaged { what } => {
+                self.damages += 1;
+                self.dirty.report = true;
+                let since = self.damaged.as_ref().map_or(now, |(since, _)| *since);
+                self.damaged = Some((since, what));
+            }
             DataPathReport::Ready => {
-                self.dirty.report |= !self.data_ready || self.unavailable.is_some();
+                self.dirty.report |=
+                    !self.data_ready || self.unavailable.is_some() || self.damaged.is_some();
                 self.data_ready = true;
                 self.unavailable = None;
+                self.damaged = None;
                 self.last_sync = Some(now);
             }
         }

@@ -10,7 +10,7 @@ use herald_speaker_core::{
     ServiceProxy, SpeakerView, forward, forward_node, own_targets, ownership, published_interfaces,
 };
 
-use super::{ASK_EVERY, Engine, Planned, Step};
+use super::{ASK_EVERY, DAMAGE_GRACE, Engine, Planned, Step};
 
 impl Engine {
     /// Plans what is dirty. Call it after every batch of observations and whenever time has passed.
@@ -168,7 +168,7 @@ impl Engine {
             self.dirty.report = true;
         }
         let pending = self.dirty.all_owners || !self.dirty.owners.is_empty();
-        let stuck = self.unavailable.is_some() || self.leave;
+        let stuck = self.unavailable.is_some() || self.damaged.is_some() || self.leave;
         let done = self.ready && !pending && self.unsynced.len() <= self.failed.len();
         if !self.settled && (done || stuck) {
             self.settled = true;
@@ -211,9 +211,17 @@ impl Engine {
                 node.ready = heard;
             }
         }
+        let damaged = self.damaged.as_ref();
+        let broken =
+            damaged.is_some_and(|(since, _)| now.saturating_duration_since(*since) >= DAMAGE_GRACE);
+        self.dirty.report |= broken != self.broken;
+        self.broken = broken;
         let own = SpeakerView {
             node: self.snapshot.node.clone(),
-            live: !self.leave && self.unavailable.is_none() && self.peers.own_live(),
+            live: !self.leave
+                && self.unavailable.is_none()
+                && !self.broken
+                && self.peers.own_live(),
             // Our own links as they are, not as the API server last heard.
             interfaces: published_interfaces(&self.snapshot),
         };

@@ -1,6 +1,7 @@
 //! The data path on real nf_tables: clients and servers in network namespaces on either side of a node. Needs root.
 
 mod changes;
+mod damage;
 mod frontends;
 mod lab;
 mod net;

@@ -242,7 +242,9 @@ fn a_sign_that_cannot_be_renewed_is_reported() -> Result<()> {
         match proxy.report()? {
             DataPathReport::Unavailable { error } => break error,
             DataPathReport::Failed { .. } => anyhow::bail!("a Service was blamed"),
-            DataPathReport::Synced { .. } | DataPathReport::Ready => {}
+            DataPathReport::Synced { .. }
+            | DataPathReport::Damaged { .. }
+            | DataPathReport::Ready => {}
         }
     };
     ensure!(error.contains("own the tables"), "{error}");

@@ -27,6 +27,9 @@ pub enum Mismatch {
     /// A chain or its rules are missing, differ, or are not ours.
     #[error("chain \"{0}\" differs")]
     Chain(String),
+    /// It holds something that is not of our making.
+    #[error("it holds something of a kind that we do not make")]
+    Unknown,
     /// An element makes no sense.
     #[error("an element of \"{0}\" cannot be read")]
     Element(&'static str),
@@ -43,6 +46,9 @@ pub(super) fn read(
     // The kernel takes the owner's bit away when its socket closes.
     if (flags ^ structure.table.flags) & !table_flag::OWNER != 0 {
         return Err(Mismatch::Flags(flags));
+    }
+    if listing.unknown {
+        return Err(Mismatch::Unknown);
     }
     check_sets(listing, structure)?;
     let mut installed = Installed::default();

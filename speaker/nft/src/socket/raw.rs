@@ -9,6 +9,9 @@ use std::ptr::from_ref;
 /// Dumps come in datagrams of at most this size when the reader has room for it.
 const DATAGRAM: usize = 256 << 10;
 
+/// The bit of `NFNLGRP_NFTABLES` among a socket's groups: every change to nf_tables.
+pub(super) const NFTABLES_GROUP: u32 = 1 << 6;
+
 /// An open `NETLINK_NETFILTER` socket, connected to the kernel.
 #[derive(Debug)]
 pub(super) struct Netlink {
@@ -17,7 +20,8 @@ pub(super) struct Netlink {
 }
 
 impl Netlink {
-    pub(super) fn open() -> io::Result<Self> {
+    /// Opens it as a member of `groups`, a set of bits.
+    pub(super) fn open(groups: u32) -> io::Result<Self> {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
         // SAFETY: no pointers are passed.
         let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_NETFILTER) };
@@ -30,14 +34,16 @@ impl Netlink {
             buffer: vec![0; DATAGRAM],
         };
         // SAFETY: all-zero bytes are a valid sockaddr_nl: port and groups 0.
-        let mut address: libc::sockaddr_nl = unsafe { zeroed() };
-        address.nl_family = libc::AF_NETLINK.try_into().unwrap_or_default();
+        let mut kernel: libc::sockaddr_nl = unsafe { zeroed() };
+        kernel.nl_family = libc::AF_NETLINK.try_into().unwrap_or_default();
+        let mut own = kernel;
+        own.nl_groups = groups;
         let length = socklen::<libc::sockaddr_nl>();
-        let pointer = from_ref(&address).cast::<libc::sockaddr>();
-        // SAFETY: `pointer` leads to a sockaddr_nl of `length` bytes that lives through both calls, which only read it.
+        let pointer = |address| from_ref::<libc::sockaddr_nl>(address).cast::<libc::sockaddr>();
+        // SAFETY: both pointers lead to a sockaddr_nl of `length` bytes that lives through both calls, which only read it.
         let bound = unsafe {
-            libc::bind(netlink.raw(), pointer, length) == 0
-                && libc::connect(netlink.raw(), pointer, length) == 0
+            libc::bind(netlink.raw(), pointer(&own), length) == 0
+                && libc::connect(netlink.raw(), pointer(&kernel), length) == 0
         };
         if !bound {
             return Err(io::Error::last_os_error());
@@ -55,6 +61,21 @@ impl Netlink {
 
     fn raw(&self) -> c_int {
         self.fd.as_raw_fd()
+    }
+
+    /// The port that the kernel gave this socket: it names the author of changes.
+    pub(super) fn port(&self) -> io::Result<u32> {
+        // SAFETY: all-zero bytes are a valid sockaddr_nl.
+        let mut address: libc::sockaddr_nl = unsafe { zeroed() };
+        let mut length = socklen::<libc::sockaddr_nl>();
+        let pointer = (&raw mut address).cast::<libc::sockaddr>();
+        // SAFETY: both pointers lead to live values; `length` says how many bytes the first may take.
+        let result = unsafe { libc::getsockname(self.raw(), pointer, &raw mut length) };
+        if result == 0 {
+            Ok(address.nl_pid)
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 
     /// `T` must be the type that the option takes.
@@ -176,6 +197,12 @@ impl Netlink {
                 }
             }
         }
+    }
+}
+
+impl AsRawFd for Netlink {
+    fn as_raw_fd(&self) -> c_int {
+        self.raw()
     }
 }
 

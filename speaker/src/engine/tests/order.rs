@@ -175,3 +175,40 @@ fn a_refused_service_holds_up_no_other_and_is_told() {
     assert_eq!(bench.targets(), ["192.0.2.10", "192.0.2.11"]);
     assert!(bench.engine.report(false).unwrap().facts.data_path.holds);
 }
+
+#[test]
+fn damage_is_told_until_it_is_mended_and_moves_addresses_only_if_it_lasts() {
+    let damaged = || {
+        Observation::DataPath(DataPathReport::Damaged {
+            what: "another program changed table ip herald".into(),
+        })
+    };
+    let ready = || Observation::DataPath(DataPathReport::Ready);
+    let mut bench = Bench::listed(ServiceProxy::External);
+    bench.see([synced("web", &["192.0.2.10"]), ready()]);
+    let synced = |bench: &mut Bench| {
+        let facts = bench.engine.report(true).unwrap().facts;
+        let state = (facts.data_path.holds, facts.data_path.reason);
+        (state, facts.ready.holds)
+    };
+    assert_eq!(synced(&mut bench), ((true, "Synced"), true));
+
+    // Told at once, but mending takes less time than a move would.
+    bench.see([damaged()]);
+    assert!(bench.engine.wants_report());
+    assert_eq!(synced(&mut bench), ((false, "Damaged"), true));
+    assert_eq!(bench.targets(), ["192.0.2.10"]);
+    bench.see([ready()]);
+    assert_eq!(synced(&mut bench), ((true, "Synced"), true));
+    assert_eq!(bench.targets(), ["192.0.2.10"]);
+
+    // Damage that stays is a black hole: the address must not lead here.
+    bench.see([damaged()]);
+    bench.pass(1);
+    assert!(bench.targets().is_empty());
+    assert_eq!(synced(&mut bench), ((false, "Damaged"), false));
+    bench.see([ready()]);
+    assert_eq!(bench.targets(), ["192.0.2.10"]);
+    assert_eq!(synced(&mut bench), ((true, "Synced"), true));
+    assert_eq!(bench.engine.damages(), 2);
+}

@@ -184,6 +184,7 @@ impl Contents {
                 .iter()
                 .map(|(name, (_, elements))| (name.clone(), elements.values().cloned().collect()))
                 .collect(),
+            unknown: false,
         }
     }
 }

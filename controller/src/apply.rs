@@ -11,11 +11,12 @@ use herald_controller_core::{
     AnnouncedStep, Condition, Desired, PoolObserved, PoolPlan, PoolStatus, ServiceView, Write,
 };
 use herald_core::write_earlier_pools;
+use herald_kube::Read;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource as _};
 use serde_json::{Value, json};
 
 /// Longest time a write may take. Together with the lease's deadline it stays below the lease's duration, so that no write of
@@ -58,7 +59,7 @@ pub(crate) async fn apply_service(
     client: Client,
     view: ServiceView,
     write: Write,
-) -> Result<Service, ApplyError> {
+) -> Result<Read<Service>, ApplyError> {
     let body = match &write {
         Write::Apply(desired) => service_body(&view, desired, &now()),
         Write::Clear => cleared_body(&view),
@@ -71,7 +72,7 @@ pub(crate) async fn apply_announced(
     client: Client,
     view: ServiceView,
     step: AnnouncedStep,
-) -> Result<Service, ApplyError> {
+) -> Result<Read<Service>, ApplyError> {
     let mut body = service_metadata(&view);
     let conditions: Vec<Value> = step
         .condition
@@ -87,8 +88,8 @@ async fn patch_service(
     view: &ServiceView,
     manager: &str,
     body: Value,
-) -> Result<Service, ApplyError> {
-    let api: Api<Service> = Api::namespaced(client, &view.key.namespace);
+) -> Result<Read<Service>, ApplyError> {
+    let api: Api<Read<Service>> = Api::namespaced(client, &view.key.namespace);
     let parameters = PatchParams::apply(manager).force();
     let patch = Patch::Apply(&body);
     timely(api.patch_status(&view.key.name, &parameters, &patch)).await
@@ -153,7 +154,9 @@ fn cleared_body(view: &ServiceView) -> Value {
 
 fn condition_body(view: &ServiceView, condition: &Condition, now: &str) -> Value {
     let shown = view.conditions.iter().find(|observed| {
-        observed.condition.kind == condition.kind && observed.condition.status == condition.status
+        observed.condition.kind == condition.kind
+            && observed.condition.status == condition.status
+            && !observed.since.is_empty()
     });
     json!({
         "type": condition.kind.as_str(),
@@ -181,7 +184,7 @@ async fn patch_pool(
     observed: &PoolObserved,
     plan: &PoolPlan,
 ) -> kube::Result<()> {
-    let api: Api<AddressPool> = Api::all(client);
+    let api: Api<Read<AddressPool>> = Api::all(client);
     let parameters = PatchParams::apply(field_manager::CONTROLLER_POOL).force();
     let metadata = json!({
         "apiVersion": "heraldlb.io/v1alpha1",
@@ -197,7 +200,7 @@ async fn patch_pool(
         };
         let patch = Patch::Apply(&body);
         let answer = api.patch(name, &parameters, &patch).await?;
-        if answer.metadata.deletion_timestamp.is_some() && !add {
+        if answer.meta().deletion_timestamp.is_some() && !add {
             // That was its end; there is no status to write.
             return Ok(());
         }
@@ -215,7 +218,7 @@ fn pool_status_body(observed: &PoolObserved, status: &PoolStatus, now: &str) -> 
     let since = observed
         .ready
         .as_ref()
-        .filter(|(ready, _)| ready.status == status.ready.status);
+        .filter(|(ready, since)| ready.status == status.ready.status && !since.is_empty());
     json!({
         "assignedIPv4": status.assigned.v4,
         "assignedIPv6": status.assigned.v6,

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use futures::FutureExt as _;
+use herald_kube::Read;
 use herald_provider::{ErrorKind, Identity, Mode, ProviderError};
 use herald_provider_aws::AwsProvider;
 use herald_provider_aws::client::{AwsClient, ConnectError, Options};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 
 use crate::args::AwsArgs;
 use crate::provision::{Connect, Connected, Pace};
@@ -88,12 +89,12 @@ async fn cluster_uid(kube: Client) -> Result<String, ProviderError> {
         ProviderError::new(kind, "get namespace", "kube-system", message)
             .with_code("ClusterUnknown")
     };
-    let namespaces: Api<Namespace> = Api::all(kube);
+    let namespaces: Api<Read<Namespace>> = Api::all(kube);
     let namespace = namespaces
         .get("kube-system")
         .await
         .map_err(|error| failed(format!("{error}; the cluster's identity is its UID")))?;
-    let uid = namespace.metadata.uid.filter(|uid| !uid.is_empty());
+    let uid = namespace.uid().filter(|uid| !uid.is_empty());
     uid.ok_or_else(|| failed("it has no UID".into()))
 }
 

@@ -1,4 +1,4 @@
-//! Kubernetes Events of Services. One task posts them one after the other, so that they never slow an allocation down; what does
+//! Kubernetes Events, nearly all of Services. One task posts them one after the other, so that they never slow an allocation down; what does
 //! not fit its queue is counted and dropped: the condition says the same.
 
 use std::borrow::Cow;
@@ -16,6 +16,7 @@ use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
+use crate::losses::Subject;
 use crate::metrics::Metrics;
 
 const QUEUE: usize = 4096;
@@ -33,7 +34,8 @@ pub(crate) struct Events {
 /// One Event to be posted.
 #[derive(Debug)]
 struct Told {
-    key: ServiceKey,
+    /// The object it is about.
+    subject: Subject,
     uid: Arc<str>,
     /// What was being done.
     action: &'static str,
@@ -53,7 +55,7 @@ impl Events {
     /// Hands in an Event about the Service's address.
     pub(crate) fn emit(&self, view: &ServiceView, notice: Notice) {
         self.tell(Told {
-            key: view.key.clone(),
+            subject: service(&view.key),
             uid: view.uid.clone(),
             action: "Allocate",
             warning: notice.warning,
@@ -65,7 +67,7 @@ impl Events {
     /// Hands in an Event about the Service's load balancer.
     pub(crate) fn emit_provided(&self, key: &ServiceKey, uid: &Arc<str>, notice: ProvidedNotice) {
         self.tell(Told {
-            key: key.clone(),
+            subject: service(key),
             uid: uid.clone(),
             action: "Provision",
             warning: notice.warning,
@@ -74,11 +76,41 @@ impl Events {
         });
     }
 
+    /// Hands in an Event about fields of an object that cannot be read.
+    pub(crate) fn emit_unreadable(&self, subject: Subject, uid: Arc<str>, message: String) {
+        self.tell(Told {
+            subject,
+            uid,
+            action: "Read",
+            warning: true,
+            reason: "Unreadable".into(),
+            message,
+        });
+    }
+
     fn tell(&self, told: Told) {
-        info!(service = %told.key, reason = %told.reason, "{}", told.message);
+        let Subject { kind, key, .. } = &told.subject;
+        info!(kind, object = %key, reason = %told.reason, "{}", told.message);
         if self.to.try_send(told).is_err() {
             self.metrics.event("dropped");
         }
+    }
+}
+
+fn service(key: &ServiceKey) -> Subject {
+    Subject {
+        kind: "Service".into(),
+        api_version: "v1".into(),
+        key: key.clone(),
+    }
+}
+
+/// Where an Event about an object goes: those of objects without a namespace go to `default`.
+fn namespace(key: &ServiceKey) -> &str {
+    if key.namespace.is_empty() {
+        "default"
+    } else {
+        &key.namespace
     }
 }
 
@@ -90,8 +122,8 @@ async fn post_all(
 ) {
     while let Some(told) = from.recv().await {
         let event = event(&told, &identity);
-        let key = &told.key;
-        let api: Api<Event> = Api::namespaced(client.clone(), &key.namespace);
+        let key = &told.subject.key;
+        let api: Api<Event> = Api::namespaced(client.clone(), namespace(key));
         let parameters = PostParams::default();
         let posted = tokio::time::timeout(LIMIT, api.create(&parameters, &event)).await;
         match posted {
@@ -99,15 +131,15 @@ async fn post_all(
             // The namespace is being deleted.
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 403 | 404) => {
                 metrics.event("refused");
-                debug!(service = %key, %status, "event refused");
+                debug!(object = %key, %status, "event refused");
             }
             Ok(Err(error)) => {
                 metrics.event("failed");
-                warn!(service = %key, error = &error as &dyn std::error::Error, "event lost");
+                warn!(object = %key, error = &error as &dyn std::error::Error, "event lost");
             }
             Err(_) => {
                 metrics.event("failed");
-                warn!(service = %key, "event lost: no answer");
+                warn!(object = %key, "event lost: no answer");
             }
         }
     }
@@ -115,12 +147,12 @@ async fn post_all(
 
 fn event(told: &Told, identity: &str) -> Event {
     let now = Timestamp::now();
-    let key = &told.key;
+    let key = &told.subject.key;
     let mut note = told.message.clone();
     note.truncate(note.floor_char_boundary(NOTE));
     Event {
         metadata: ObjectMeta {
-            namespace: Some(key.namespace.to_string()),
+            namespace: Some(namespace(key).to_owned()),
             name: Some(format!("{}.{:x}", key.name, now.as_nanosecond())),
             ..ObjectMeta::default()
         },
@@ -129,9 +161,9 @@ fn event(told: &Told, identity: &str) -> Event {
         note: Some(note),
         reason: Some(told.reason.to_string()),
         regarding: Some(ObjectReference {
-            api_version: Some("v1".into()),
-            kind: Some("Service".into()),
-            namespace: Some(key.namespace.to_string()),
+            api_version: Some(told.subject.api_version.clone()),
+            kind: Some(told.subject.kind.clone()),
+            namespace: (!key.namespace.is_empty()).then(|| key.namespace.to_string()),
             name: Some(key.name.to_string()),
             uid: Some(told.uid.to_string()),
             ..ObjectReference::default()

@@ -112,10 +112,19 @@ fn ours(conditions: &[meta::Condition]) -> Vec<Observed> {
                 reason: condition.reason.clone().into(),
                 message: condition.message.clone(),
             },
-            since: condition.last_transition_time.0.to_string().into(),
+            since: since(&condition.last_transition_time),
         })
     });
     known.collect()
+}
+
+/// Since when a condition has its status; empty if that cannot be read.
+pub(crate) fn since(time: &meta::Time) -> Arc<str> {
+    if time.0.as_second() == 0 {
+        "".into()
+    } else {
+        time.0.to_string().into()
+    }
 }
 
 /// A pool, and what its status says.
@@ -156,7 +165,7 @@ pub(crate) fn pool_view(pool: &AddressPool) -> (PoolView, PoolObserved) {
             message: condition.message.clone(),
             generation: condition.observed_generation.unwrap_or_default(),
         };
-        (ready, condition.last_transition_time.0.to_string().into())
+        (ready, since(&condition.last_transition_time))
     });
     let observed = PoolObserved {
         assigned: PerFamily {
@@ -255,6 +264,13 @@ fn created(metadata: &meta::ObjectMeta) -> i64 {
         .creation_timestamp
         .as_ref()
         .map_or(i64::MAX, |time| time.0.as_second())
+}
+
+/// An object as a watch gives it: what has no shape in herald-kube is not there.
+#[cfg(test)]
+pub(crate) fn watched<K: herald_kube::Readable>(value: serde_json::Value) -> K {
+    let read: herald_kube::Read<K> = serde_json::from_value(value).unwrap();
+    read.into_object().unwrap()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ fn service(extra: serde_json::Value) -> ServiceView {
         "spec": { "type": "LoadBalancer", "ipFamilies": ["IPv6", "IPv4"], "ipFamilyPolicy": "RequireDualStack" },
     });
     merge(&mut object, extra);
-    service_view(&serde_json::from_value(object).unwrap())
+    service_view(&watched(object))
 }
 
 fn merge(into: &mut serde_json::Value, from: serde_json::Value) {
@@ -108,7 +108,7 @@ fn every_condition_and_reason_is_documented() {
 
 #[test]
 fn a_pool_and_its_status() {
-    let pool: AddressPool = serde_json::from_value(json!({
+    let pool: AddressPool = watched(json!({
         "apiVersion": "heraldlb.io/v1alpha1", "kind": "AddressPool",
         "metadata": { "name": "lan", "generation": 3, "finalizers": ["heraldlb.io/pool-in-use"] },
         "spec": { "addresses": ["192.0.2.0/24"], "serviceAllocation": { "priority": 5, "namespaces": ["shop"] } },
@@ -116,8 +116,7 @@ fn a_pool_and_its_status() {
             { "type": "Ready", "status": "True", "reason": "Valid", "message": "m", "observedGeneration": 3,
               "lastTransitionTime": "2026-01-01T00:00:11Z" },
         ] },
-    }))
-    .unwrap();
+    }));
     let (view, observed) = pool_view(&pool);
     assert!(view.ready && observed.ready.is_some());
     assert!(view.auto_assign && view.scope.is_scoped() && view.scope.priority == 5);

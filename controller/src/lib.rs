@@ -21,6 +21,7 @@ mod client;
 mod events;
 mod index;
 mod lease;
+mod losses;
 mod metrics;
 mod planner;
 mod provision;

@@ -44,6 +44,7 @@ use crate::admin::{self, Admin};
 use crate::args::{Args, LogFormat};
 use crate::events::Events;
 use crate::lease::{Driver, Leadership};
+use crate::losses::Losses;
 use crate::metrics::{Health, Metrics};
 use crate::planner::{Input, Parts, Planner};
 use crate::watch::Watches;
@@ -76,7 +77,10 @@ pub async fn run(args: Args) -> Result<()> {
 
     let listener = admin::listen(args.admin_address).await?;
     let events = Events::start(client.clone(), identity.clone(), metrics.clone());
+    let losses = Losses::default();
+    tokio::spawn(losses.clone().tell(events.clone(), leadership.clone()));
     let shared = Shared {
+        losses: losses.clone(),
         client: client.clone(),
         events: events.clone(),
         metrics: metrics.clone(),
@@ -92,7 +96,7 @@ pub async fn run(args: Args) -> Result<()> {
         provisioners: providers.iter().map(|one| one.inputs.clone()).collect(),
     };
     let admin = tokio::spawn(admin::serve(listener, pages));
-    spawn_watches(&Watches::new(&client, &inputs, &metrics), relisted);
+    spawn_watches(&Watches::new(&client, &inputs, &metrics, &losses), relisted);
     let driver = Driver::new(
         client.clone(),
         &args.lease_namespace,
@@ -136,6 +140,7 @@ pub async fn run(args: Args) -> Result<()> {
 
 /// What every provisioner is given.
 struct Shared {
+    losses: Losses,
     client: Client,
     events: Events,
     metrics: Metrics,
@@ -182,7 +187,7 @@ where
 {
     let (inputs, from_inputs) = mpsc::channel(INPUTS);
     let (relist, relisted) = watch::channel(0);
-    let watches = Watches::new(&shared.client, &inputs, &shared.metrics);
+    let watches = Watches::new(&shared.client, &inputs, &shared.metrics, &shared.losses);
     provision::spawn_watches(&watches, relisted);
     let provisioner = Provisioner::new(provision::Parts {
         identity,

@@ -1,19 +1,19 @@
-//! Guarded watches: one task for each kind. An object that cannot be read stops nothing, and is never taken for gone.
+//! Guarded watches: one task for each kind. Objects are read field by field ([`Read`]); one that lost what decides is never taken
+//! for gone or changed.
 
 use std::fmt::Debug;
 use std::pin::pin;
 
 use futures::StreamExt as _;
 use herald_core::ServiceKey;
-use kube::api::ObjectMeta;
-use kube::core::DeserializeGuard;
+use herald_kube::{Read, Readable};
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
+use kube::{Api, Client, Resource as _};
 use tokio::sync::{mpsc, watch};
 use tracing::{Instrument as _, info_span, warn};
 
 use crate::index::key_of;
+use crate::losses::Losses;
 use crate::metrics::Metrics;
 
 /// A watch that hears nothing for this long, and a few seconds more, is begun anew: a silent connection is not trusted.
@@ -26,7 +26,7 @@ pub(crate) enum Change<V> {
     All {
         /// The objects.
         views: Vec<V>,
-        /// Objects that exist and cannot be read.
+        /// Objects that exist and lost what decides: they are as they were last known.
         unreadable: Vec<ServiceKey>,
         /// The value of the relist channel when the list began.
         term: u64,
@@ -38,26 +38,21 @@ pub(crate) enum Change<V> {
 }
 
 /// What can be watched.
-pub(crate) trait Watched:
-    Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static
-{
-}
+pub(crate) trait Watched: Readable + Clone + Debug + Send + 'static {}
 
-impl<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static> Watched
-    for K
-{
-}
+impl<K: Readable + Clone + Debug + Send + 'static> Watched for K {}
 
 /// The watches of one owner: whom they tell.
 pub(crate) struct Watches<T> {
     client: Client,
     to: mpsc::Sender<T>,
     metrics: Metrics,
+    losses: Losses,
 }
 
 impl<T> Clone for Watches<T> {
     fn clone(&self) -> Self {
-        Self::new(&self.client, &self.to, &self.metrics)
+        Self::new(&self.client, &self.to, &self.metrics, &self.losses)
     }
 }
 
@@ -139,8 +134,7 @@ impl<T: Send + 'static> Watches<T> {
         K: Watched,
     {
         let kind = K::kind(&()).into_owned();
-        // Each object is decoded by itself.
-        let api: Api<DeserializeGuard<K>> = Api::all(self.client.clone());
+        let api: Api<Read<K>> = Api::all(self.client.clone());
         let mut config = watcher::Config::default().timeout(TIMEOUT_SECONDS);
         if !selector.is_empty() {
             config = config.labels(selector);
@@ -153,17 +147,12 @@ impl<T: Send + 'static> Watches<T> {
                     (views, unreadable) = (Vec::new(), Vec::new());
                     continue;
                 }
-                Ok(watcher::Event::InitApply(DeserializeGuard(Ok(object)))) => {
-                    views.push(view(&object));
-                    continue;
-                }
-                Ok(watcher::Event::InitApply(DeserializeGuard(Err(invalid)))) => {
-                    unreadable.push(report(
-                        &kind,
-                        &invalid.metadata,
-                        &invalid.error,
-                        &self.metrics,
-                    ));
+                Ok(watcher::Event::InitApply(object)) => {
+                    self.note(&object);
+                    match object.trusted() {
+                        Some(object) => views.push(view(object)),
+                        None => unreadable.push(key_of(object.meta())),
+                    }
                     continue;
                 }
                 Ok(watcher::Event::InitDone) => Change::All {
@@ -171,16 +160,17 @@ impl<T: Send + 'static> Watches<T> {
                     unreadable: std::mem::take(&mut unreadable),
                     term,
                 },
-                Ok(watcher::Event::Apply(DeserializeGuard(Ok(object)))) => {
-                    Change::One(view(&object))
+                Ok(watcher::Event::Apply(object)) => {
+                    self.note(&object);
+                    match object.trusted() {
+                        Some(object) => Change::One(view(object)),
+                        None => continue,
+                    }
                 }
-                Ok(watcher::Event::Apply(DeserializeGuard(Err(invalid)))) => {
-                    report(&kind, &invalid.metadata, &invalid.error, &self.metrics);
-                    continue;
+                Ok(watcher::Event::Delete(object)) => {
+                    self.losses.forget(&object);
+                    Change::Gone(key_of(object.meta()))
                 }
-                Ok(watcher::Event::Delete(DeserializeGuard(object))) => Change::Gone(key_of(
-                    object.as_ref().map_or_else(|i| &i.metadata, |o| o.meta()),
-                )),
                 Err(error) => {
                     self.metrics.watch_error(&kind);
                     warn!(
@@ -198,18 +188,28 @@ impl<T: Send + 'static> Watches<T> {
 }
 
 impl<T> Watches<T> {
-    pub(crate) fn new(client: &Client, to: &mpsc::Sender<T>, metrics: &Metrics) -> Self {
+    /// Says what could not be read of an object, once for each change of that.
+    fn note<K: Readable>(&self, object: &Read<K>) {
+        if let Some(message) = self.losses.note(object) {
+            self.metrics.unreadable(&K::kind(&()));
+            warn!(object = %key_of(object.meta()), "{message}");
+        }
+    }
+
+    pub(crate) fn new(
+        client: &Client,
+        to: &mpsc::Sender<T>,
+        metrics: &Metrics,
+        losses: &Losses,
+    ) -> Self {
         Self {
             client: client.clone(),
             to: to.clone(),
             metrics: metrics.clone(),
+            losses: losses.clone(),
         }
     }
 }
 
-fn report(kind: &str, metadata: &ObjectMeta, error: &str, metrics: &Metrics) -> ServiceKey {
-    let key = key_of(metadata);
-    metrics.unreadable(kind);
-    warn!(%key, error, "the object cannot be read and is left as it was last known");
-    key
-}
+#[cfg(test)]
+mod tests;

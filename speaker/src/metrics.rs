@@ -42,6 +42,7 @@ pub(crate) struct Metrics {
     observations: Counter,
     plan_seconds: Histogram,
     watch_errors: Family<Labels, Counter>,
+    unreadable: Family<Labels, Counter>,
     status_writes: Family<Labels, Counter>,
 }
 
@@ -119,6 +120,12 @@ impl Metrics {
             "Failed lists and watches by kind",
             watch_errors.clone(),
         );
+        let unreadable = Family::<Labels, Counter>::default();
+        r.register(
+            "unreadable_objects",
+            "Objects with fields that cannot be read",
+            unreadable.clone(),
+        );
         let status_writes = Family::<Labels, Counter>::default();
         r.register(
             "status_writes",
@@ -143,12 +150,17 @@ impl Metrics {
             observations,
             plan_seconds,
             watch_errors,
+            unreadable,
             status_writes,
         }
     }
 
     pub(crate) fn watch_failed(&self, kind: &'static str) {
         self.watch_errors.get_or_create(&[("kind", kind)]).inc();
+    }
+
+    pub(crate) fn unreadable(&self, kind: &'static str) {
+        self.unreadable.get_or_create(&[("kind", kind)]).inc();
     }
 
     pub(crate) fn status_written(&self) {
@@ -280,6 +292,7 @@ mod tests {
         let page = include_str!("../../docs/reference/speaker-metrics.md");
         let metrics = Metrics::new();
         metrics.watch_failed("services");
+        metrics.unreadable("services");
         metrics.status_written();
         let counter = AddressCounter {
             address: "192.0.2.1".parse().unwrap(),

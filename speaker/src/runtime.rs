@@ -153,6 +153,7 @@ fn spawn_watches(client: &Client, observations: &mpsc::Sender<Observation>, metr
         labels: concat_not(names::HEADLESS_LABEL),
         key: index::service_key,
         view: index::service,
+        counts_in_part: true,
         observe: Observation::Service,
     });
     follow!(Kind::<EndpointSlice, SliceKey, SliceView> {
@@ -160,6 +161,7 @@ fn spawn_watches(client: &Client, observations: &mpsc::Sender<Observation>, metr
         labels: concat_not(names::HEADLESS_LABEL),
         key: index::slice_key,
         view: index::slice,
+        counts_in_part: true,
         observe: Observation::Slice,
     });
     follow!(Kind::<Node, _, _> {
@@ -167,6 +169,7 @@ fn spawn_watches(client: &Client, observations: &mpsc::Sender<Observation>, metr
         labels: String::new(),
         key: index::name_key,
         view: index::node,
+        counts_in_part: true,
         observe: Observation::Node,
     });
     follow!(Kind::<AddressPool, _, _> {
@@ -174,6 +177,7 @@ fn spawn_watches(client: &Client, observations: &mpsc::Sender<Observation>, metr
         labels: String::new(),
         key: index::name_key,
         view: index::pool,
+        counts_in_part: true,
         observe: Observation::Pool,
     });
     follow!(Kind::<L2Advertisement, _, _> {
@@ -181,6 +185,8 @@ fn spawn_watches(client: &Client, observations: &mpsc::Sender<Observation>, metr
         labels: String::new(),
         key: index::name_key,
         view: index::advertisement,
+        // In part it would select more.
+        counts_in_part: false,
         observe: Observation::Advertisement,
     });
     follow!(Kind::<Speaker, _, _> {
@@ -188,6 +194,7 @@ fn spawn_watches(client: &Client, observations: &mpsc::Sender<Observation>, metr
         labels: String::new(),
         key: index::name_key,
         view: index::speaker,
+        counts_in_part: true,
         observe: Observation::Speaker,
     });
 }

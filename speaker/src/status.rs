@@ -14,6 +14,7 @@ use herald_api::speaker::{
     INTERFACES_MAX, Interface, OWNED_MAX, OwnedAddress, SpeakerStatus,
 };
 use herald_api::{Speaker, conditions};
+use herald_kube::Read;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{Patch, PatchParams};
@@ -41,7 +42,7 @@ pub(crate) struct Identity {
 
 /// The writer of one Speaker object.
 pub(crate) struct Writer {
-    api: Api<Speaker>,
+    api: Api<Read<Speaker>>,
     identity: Identity,
     observations: mpsc::Sender<Observation>,
     metrics: Metrics,
@@ -160,11 +161,8 @@ impl Writer {
         let params = PatchParams::apply(field_manager::SPEAKER).force();
         let patch = Patch::Apply(&object);
         let known = within(self.api.patch(name, &params, &patch)).await?;
-        for condition in known
-            .status
-            .into_iter()
-            .flat_map(|status| status.conditions)
-        {
+        let status = known.object().and_then(|known| known.status.as_ref());
+        for condition in status.into_iter().flat_map(|status| &status.conditions) {
             let types = [
                 conditions::speaker::READY,
                 conditions::speaker::DATA_PATH_SYNCED,
@@ -172,6 +170,10 @@ impl Writer {
             ];
             if let Some(kind) = types.into_iter().find(|kind| *kind == condition.type_) {
                 let since = condition.last_transition_time.0;
+                if since == Timestamp::UNIX_EPOCH {
+                    // It could not be read.
+                    continue;
+                }
                 self.since
                     .entry(kind)
                     .or_insert((condition.status == "True", since));

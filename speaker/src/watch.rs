@@ -1,18 +1,18 @@
 //! Watches of the API server, one task for each kind: objects → views → observations.
 //!
-//! A watch goes on for ever: errors are logged, counted and waited out. An object that cannot be decoded stops nothing
-//! ([`DeserializeGuard`]); what was known of it stays.
+//! A watch goes on for ever: errors are logged, counted and waited out. Objects are read field by field ([`Read`]): what cannot
+//! be read costs that field, and where that would change what is decided, what was known of the object stays.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::Duration;
 
 use futures::StreamExt;
+use herald_kube::{Read, Readable};
 use kube::api::ObjectMeta;
-use kube::core::DeserializeGuard;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
+use kube::{Api, Client, Resource as _};
 use tokio::sync::mpsc;
 
 use crate::engine::{Change, Observation};
@@ -33,6 +33,8 @@ pub(crate) struct Kind<O, K, V> {
     pub(crate) key: fn(&ObjectMeta) -> Option<K>,
     /// The object's view; `None` when it does not matter.
     pub(crate) view: fn(&O) -> Option<V>,
+    /// Whether an object that lost a field that decides, and of which nothing was known before, counts as far as it can be read.
+    pub(crate) counts_in_part: bool,
     /// Wraps a change of this kind.
     pub(crate) observe: fn(Change<K, V>) -> Observation,
 }
@@ -44,10 +46,11 @@ pub(crate) async fn watch<O, K, V>(
     observations: mpsc::Sender<Observation>,
     metrics: Metrics,
 ) where
-    O: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + 'static,
-    K: Debug,
+    O: Readable + Clone + Debug + Send + 'static,
+    K: Debug + Clone + Eq + Hash,
 {
-    let api: Api<DeserializeGuard<O>> = Api::all(client);
+    let api: Api<Read<O>> = Api::all(client);
+    let mut losses = Losses::new(kind.name, metrics.clone());
     let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
     if !kind.labels.is_empty() {
         config = config.labels(&kind.labels);
@@ -60,7 +63,7 @@ pub(crate) async fn watch<O, K, V>(
                 if !matches!(event, Event::Init) {
                     pause = FIRST_PAUSE;
                 }
-                let Some(change) = translate(&kind, event) else {
+                let Some(change) = translate(&kind, &mut losses, event) else {
                     continue;
                 };
                 if observations.send((kind.observe)(change)).await.is_err() {
@@ -79,32 +82,80 @@ pub(crate) async fn watch<O, K, V>(
 
 fn translate<O, K, V>(
     kind: &Kind<O, K, V>,
-    event: Event<DeserializeGuard<O>>,
+    losses: &mut Losses<K>,
+    event: Event<Read<O>>,
 ) -> Option<Change<K, V>>
 where
-    O: Resource<DynamicType = ()>,
-    K: Debug,
+    O: Readable,
+    K: Debug + Clone + Eq + Hash,
 {
     Some(match event {
         Event::Init => Change::Listing,
         Event::InitDone => Change::Listed,
-        Event::Delete(DeserializeGuard(Ok(object))) => Change::Gone((kind.key)(object.meta())?),
-        Event::Delete(DeserializeGuard(Err(object))) => Change::Gone((kind.key)(&object.metadata)?),
-        Event::Apply(DeserializeGuard(Err(object)))
-        | Event::InitApply(DeserializeGuard(Err(object))) => {
-            let key = (kind.key)(&object.metadata)?;
-            tracing::warn!(kind = kind.name, object = ?key, error = object.error, "cannot read the object; what was known of it stays");
-            Change::Unreadable(key)
-        }
-        Event::Apply(DeserializeGuard(Ok(object)))
-        | Event::InitApply(DeserializeGuard(Ok(object))) => {
+        Event::Delete(object) => {
             let key = (kind.key)(object.meta())?;
-            match (kind.view)(&object) {
-                Some(view) => Change::Set(key, view),
-                None => Change::Gone(key),
+            losses.said.remove(&key);
+            Change::Gone(key)
+        }
+        Event::Apply(object) | Event::InitApply(object) => {
+            let Some(key) = (kind.key)(object.meta()) else {
+                losses.nameless();
+                return None;
+            };
+            losses.note(&key, object.lost(), object.doubtful());
+            let view = object.object().and_then(kind.view);
+            match (view, object.doubtful()) {
+                (Some(view), false) => Change::Set(key, view),
+                (None, false) => Change::Gone(key),
+                (Some(view), true) if kind.counts_in_part => Change::InPart(key, view),
+                (_, true) => Change::Unreadable(key),
             }
         }
     })
+}
+
+/// What could not be read of which object, so that it is said once.
+struct Losses<K> {
+    kind: &'static str,
+    metrics: Metrics,
+    said: HashMap<K, Vec<String>>,
+}
+
+impl<K: Debug + Clone + Eq + Hash> Losses<K> {
+    fn new(kind: &'static str, metrics: Metrics) -> Self {
+        Self {
+            kind,
+            metrics,
+            said: HashMap::new(),
+        }
+    }
+
+    fn note(&mut self, key: &K, lost: &[String], doubtful: bool) {
+        if lost.is_empty() {
+            self.said.remove(key);
+            return;
+        }
+        if self.said.get(key).is_some_and(|said| said == lost) {
+            return;
+        }
+        self.said.insert(key.clone(), lost.to_vec());
+        self.metrics.unreadable(self.kind);
+        let kind = self.kind;
+        let fields = lost.join(", ");
+        if doubtful {
+            tracing::warn!(kind, object = ?key, fields, "cannot read fields that decide; what was known of the object stays. Correct them");
+        } else {
+            tracing::warn!(kind, object = ?key, fields, "cannot read these fields; they are left out. Correct them");
+        }
+    }
+
+    fn nameless(&self) {
+        self.metrics.unreadable(self.kind);
+        tracing::warn!(
+            kind = self.kind,
+            "an object without a readable name is left out"
+        );
+    }
 }
 
 /// Up to a quarter less, so that the speakers of many nodes do not come back at one time.
@@ -126,3 +177,6 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

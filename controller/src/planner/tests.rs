@@ -42,7 +42,7 @@ fn object(name: &str) -> Value {
 }
 
 fn service(name: &str) -> ServiceView {
-    service_view(&serde_json::from_value(object(name)).unwrap())
+    service_view(&crate::index::watched(object(name)))
 }
 
 fn pool() -> (PoolView, PoolObserved) {

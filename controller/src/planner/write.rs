@@ -124,7 +124,7 @@ impl Planner {
         self.start(subject, async move {
             apply_service(client, view, write)
                 .await
-                .map(|service| Some(service_view(&service)))
+                .map(|service| service.trusted().map(service_view))
         });
     }
 
@@ -151,7 +151,7 @@ impl Planner {
         self.start(subject, async move {
             apply_announced(client, view, step)
                 .await
-                .map(|service| Some(service_view(&service)))
+                .map(|service| service.trusted().map(service_view))
         });
     }
 

@@ -11,6 +11,7 @@ use herald_controller_core::{
     GateCondition, GateIndex, GateService, GateTargets, Place, PodView, TARGET_HEALTH,
 };
 use herald_core::ServiceKey;
+use herald_kube::Read;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
@@ -268,13 +269,13 @@ async fn write(client: Client, pod: PodView, gate: GateCondition) -> Done {
             "lastTransitionTime": since.map_or_else(now, |(_, since)| since.to_string()),
         }] },
     });
-    let api: Api<Pod> = Api::namespaced(client, &pod.key.namespace);
+    let api: Api<Read<Pod>> = Api::namespaced(client, &pod.key.namespace);
     let parameters = PatchParams::apply(field_manager::CONTROLLER_READINESS).force();
     let patch = Patch::Apply(&body);
     let written = timely(api.patch_status(&pod.key.name, &parameters, &patch)).await;
     Done {
         key: pod.key,
-        result: written.map(|pod| pod_view(&pod)),
+        result: written.map(|pod| pod.trusted().and_then(pod_view)),
         took: began.elapsed(),
     }
 }

@@ -20,7 +20,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
 
-use crate::index::{families, key_of};
+use crate::index::{families, key_of, since};
 
 /// What kubectl notes for itself, as long as the whole object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -107,7 +107,7 @@ fn status(status: &ServiceStatus) -> ProvidedStatus {
             reason: condition.reason.clone(),
             message: condition.message.clone(),
         };
-        Some((shown, condition.last_transition_time.0.to_string().into()))
+        Some((shown, since(&condition.last_transition_time)))
     });
     ProvidedStatus {
         ingress: ingress.collect(),

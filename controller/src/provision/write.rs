@@ -4,6 +4,7 @@
 
 use herald_api::names::field_manager;
 use herald_controller_core::{IngressEntry, ProvidedCondition, ProvidedDesired, ProvidedView};
+use herald_kube::Read;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
@@ -41,7 +42,7 @@ impl Writer {
         let patch = Patch::Apply(&body);
         let name = &view.key().name;
         let written = timely(self.services(view).patch(name, &parameters, &patch)).await?;
-        Ok(provided_view(&written))
+        Ok(after(view, &written))
     }
 
     /// Takes the finalizer away, whoever put it there; the Service may be gone then.
@@ -67,7 +68,7 @@ impl Writer {
         let patch = Patch::Merge(&body);
         let name = &view.key().name;
         let written = timely(self.services(view).patch(name, &parameters, &patch)).await?;
-        Ok(provided_view(&written))
+        Ok(after(view, &written))
     }
 
     /// Writes our part of the status and returns the Service as it is then.
@@ -89,12 +90,19 @@ impl Writer {
         let patch = Patch::Apply(&body);
         let name = &view.key().name;
         let written = timely(self.services(view).patch_status(name, &parameters, &patch)).await?;
-        Ok(provided_view(&written))
+        Ok(after(view, &written))
     }
 
-    fn services(&self, view: &ProvidedView) -> Api<Service> {
+    fn services(&self, view: &ProvidedView) -> Api<Read<Service>> {
         Api::namespaced(self.client.clone(), &view.key().namespace)
     }
+}
+
+/// A Service as it is after a write; as it was, if the answer lost what decides.
+fn after(before: &ProvidedView, written: &Read<Service>) -> ProvidedView {
+    written
+        .trusted()
+        .map_or_else(|| before.clone(), provided_view)
 }
 
 fn metadata(view: &ProvidedView) -> Value {
@@ -132,8 +140,9 @@ fn ingress(entry: &IngressEntry) -> Value {
 
 fn condition(view: &ProvidedView, condition: &ProvidedCondition, now: &str) -> Value {
     let mut shown = view.status.conditions.iter();
-    let since =
-        shown.find(|(shown, _)| shown.kind == condition.kind && shown.status == condition.status);
+    let since = shown.find(|(shown, since)| {
+        shown.kind == condition.kind && shown.status == condition.status && !since.is_empty()
+    });
     json!({
         "type": condition.kind.as_str(),
         "status": if condition.status { "True" } else { "False" },

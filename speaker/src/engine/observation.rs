@@ -60,10 +60,24 @@ pub enum Change<K, V> {
     Set(K, V),
     /// An object is there and cannot be read: what was known of it stays.
     Unreadable(K),
+    /// An object is there, and something that decides cannot be read: what was known of it stays. If nothing was known, this much
+    /// can be read.
+    InPart(K, V),
     /// An object is gone, or is no longer of a kind that matters.
     Gone(K),
     /// The list is complete: what it did not name is gone.
     Listed,
+}
+
+impl<K, V> Change<K, V> {
+    /// Settles what can be read only in part, by whether the object is known.
+    pub(super) fn settled(self, known: impl FnOnce(&K) -> bool) -> Self {
+        match self {
+            Self::InPart(key, _) if known(&key) => Self::Unreadable(key),
+            Self::InPart(key, view) => Self::Set(key, view),
+            change => change,
+        }
+    }
 }
 
 /// Namespace and name of an EndpointSlice.

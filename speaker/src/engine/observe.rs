@@ -71,10 +71,10 @@ impl Engine {
     }
 
     fn service(&mut self, change: Change<ServiceKey, ServiceView>) {
-        let gone = match change {
+        let gone = match change.settled(|key| self.snapshot.services.contains_key(key)) {
             Change::Listing => return self.services.begin(),
             Change::Unreadable(key) => return self.services.saw(&key),
-            Change::Set(key, view) => {
+            Change::Set(key, view) | Change::InPart(key, view) => {
                 self.services.saw(&key);
                 let known = self.snapshot.services.get(&key);
                 if known != Some(&view) {
@@ -104,10 +104,10 @@ impl Engine {
     }
 
     fn slice(&mut self, change: Change<SliceKey, SliceView>) {
-        let gone = match change {
+        let gone = match change.settled(|key| self.slice_service.contains_key(key)) {
             Change::Listing => return self.slices.begin(),
             Change::Unreadable(key) => return self.slices.saw(&key),
-            Change::Set(key, view) => {
+            Change::Set(key, view) | Change::InPart(key, view) => {
                 self.slices.saw(&key);
                 let service = view.service.clone();
                 if self
@@ -161,7 +161,7 @@ impl Engine {
     }
 
     fn node(&mut self, change: Change<Arc<str>, NodeSeen>) {
-        let change = match change {
+        let change = match change.settled(|key| self.snapshot.nodes.contains_key(key)) {
             Change::Listing => Change::Listing,
             Change::Unreadable(key) => Change::Unreadable(key),
             Change::Gone(key) => {
@@ -169,7 +169,7 @@ impl Engine {
                 Change::Gone(key)
             }
             Change::Listed => Change::Listed,
-            Change::Set(key, seen) => {
+            Change::Set(key, seen) | Change::InPart(key, seen) => {
                 if key == self.snapshot.node {
                     self.dirty.report |= self.own_uid != seen.uid;
                     self.own_uid = seen.uid;
@@ -207,10 +207,10 @@ impl Engine {
     }
 
     fn speaker(&mut self, change: Change<Arc<str>, SpeakerSeen>, now: Instant) {
-        match change {
+        match change.settled(|key| self.peers.names().any(|name| name == key)) {
             Change::Listing => self.speakers.begin(),
             Change::Unreadable(key) => self.speakers.saw(&key),
-            Change::Set(key, seen) => {
+            Change::Set(key, seen) | Change::InPart(key, seen) => {
                 self.speakers.saw(&key);
                 if key == self.snapshot.node && !self.speakers.synced() {
                     self.announcing.inherit(seen.owned.iter().copied());
@@ -279,10 +279,10 @@ fn merge<V: PartialEq>(
     known: &mut BTreeMap<Arc<str>, V>,
     change: Change<Arc<str>, V>,
 ) -> bool {
-    match change {
+    match change.settled(|key| known.contains_key(key)) {
         Change::Listing => store.begin(),
         Change::Unreadable(key) => store.saw(&key),
-        Change::Set(key, view) => {
+        Change::Set(key, view) | Change::InPart(key, view) => {
             store.saw(&key);
             let changed = known.get(&key) != Some(&view);
             known.insert(key, view);

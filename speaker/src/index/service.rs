@@ -1,9 +1,10 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use herald_api::{annotations, names};
 use herald_core::Protocol;
 use herald_speaker_core::{ServiceKind, ServicePort, ServiceView, TrafficPolicy};
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 
 use super::{parse, service_key, warn_left_out};
@@ -13,7 +14,9 @@ pub fn service(object: &Service) -> Option<ServiceView> {
     let key = service_key(&object.metadata)?;
     let spec = object.spec.as_ref()?;
     let kind = match spec.type_.as_deref() {
-        None | Some("ClusterIP") => ServiceKind::ClusterIp,
+        // The API server fills it in: it could not be read. What the Service has tells what it is.
+        None => guessed(object, spec),
+        Some("ClusterIP") => ServiceKind::ClusterIp,
         Some("NodePort") => ServiceKind::NodePort,
         Some("LoadBalancer") => ServiceKind::LoadBalancer,
         Some("ExternalName") => return None,
@@ -39,7 +42,12 @@ pub fn service(object: &Service) -> Option<ServiceView> {
         (None, Some(one)) => vec![one.clone()],
         (None, None) => Vec::new(),
     };
-    if cluster_ips.iter().all(|ip| ip.is_empty() || ip == "None") {
+    let ingress = ingress(object, kind);
+    let headless = cluster_ips.iter().any(|ip| ip == "None");
+    let internal = cluster_ips.iter().any(|ip| !ip.is_empty());
+    // Of a Service with an external address, no cluster IP means that it could not be read.
+    let external = !ingress.is_empty() || spec.external_ips.iter().flatten().next().is_some();
+    if headless || !internal && !external {
         return None;
     }
     let labels = object.metadata.labels.clone().unwrap_or_default();
@@ -54,7 +62,7 @@ pub fn service(object: &Service) -> Option<ServiceView> {
             "spec.externalIPs",
             spec.external_ips.as_deref().unwrap_or_default(),
         ),
-        load_balancer_ips: addresses("status.loadBalancer.ingress", &ingress(object, kind)),
+        load_balancer_ips: addresses("status.loadBalancer.ingress", &ingress),
         allocated_from: annotated.map_or_else(Vec::new, |annotated| {
             annotations::allocated_from(annotated)
                 .map(str::to_owned)
@@ -65,18 +73,38 @@ pub fn service(object: &Service) -> Option<ServiceView> {
         external_policy: policy(spec.external_traffic_policy.as_deref()),
         internal_policy: policy(spec.internal_traffic_policy.as_deref()),
         source_ranges: ranges
-            .filter_map(|text| {
+            .flat_map(|text| {
                 let net = parse::prefix(text);
                 if net.is_none() {
                     warn_left_out("Service", &key, "spec.loadBalancerSourceRanges", text);
                 }
-                net
+                net.map_or_else(nobody, |net| vec![net])
             })
             .collect(),
         labels,
         kind,
         key,
     })
+}
+
+/// What a source range that cannot be read lets in. Left out, an empty list would let in everybody.
+fn nobody() -> Vec<IpNet> {
+    let v4 = IpNet::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let v6 = IpNet::from(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    vec![v4, v6]
+}
+
+/// The type of a Service whose type cannot be read.
+fn guessed(object: &Service, spec: &ServiceSpec) -> ServiceKind {
+    if !ingress(object, ServiceKind::LoadBalancer).is_empty() {
+        return ServiceKind::LoadBalancer;
+    }
+    let mut ports = spec.ports.iter().flatten();
+    if ports.any(|port| port.node_port.is_some_and(|port| port != 0)) {
+        ServiceKind::NodePort
+    } else {
+        ServiceKind::ClusterIp
+    }
 }
 
 /// The addresses that the network delivers to the node with the address still on (KEP-1860: `ipMode` VIP or absent).

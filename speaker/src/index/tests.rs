@@ -1,16 +1,18 @@
 //! Translation tables: objects as the API server sends them → views.
 
 use herald_core::{IpFamily, Protocol};
+use herald_kube::{Read, Readable};
 use herald_speaker_core::{ServiceKind, TrafficPolicy};
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::core::DeserializeGuard;
 use serde_json::{Value, json};
 
 use super::*;
 
-fn object<T: serde::de::DeserializeOwned>(value: Value) -> T {
-    serde_json::from_value(value).unwrap()
+/// As a watch gives it: what has no shape in herald-kube is not there.
+fn object<T: Readable>(value: Value) -> T {
+    let read: Read<T> = serde_json::from_value(value).unwrap();
+    read.into_object().unwrap()
 }
 
 fn load_balancer(spec: &Value, status: &Value, labels: &Value) -> Service {
@@ -58,7 +60,7 @@ fn a_whole_service_keeps_every_field_that_decides() {
     assert_eq!(view.earlier_pools, [vec![], vec!["old6", "older6"]]);
     assert_eq!(
         format!("{:?}", view.source_ranges),
-        "[10.0.0.0/8, 2001:db8::/32]"
+        "[10.0.0.0/8, 2001:db8::/32, 0.0.0.0/32, ::/128]"
     );
     assert_eq!(
         (view.external_policy, view.internal_policy),
@@ -391,13 +393,42 @@ fn a_speaker_says_whether_it_may_own_addresses() {
 }
 
 #[test]
-fn an_object_that_cannot_be_decoded_still_has_its_key() {
-    let guarded: DeserializeGuard<Service> = object(json!({
-        "metadata": { "namespace": "default", "name": "bad" }, "spec": { "ports": "none" },
-    }));
-    let error = guarded.0.unwrap_err();
-    assert_eq!(
-        service_key(&error.metadata).unwrap().to_string(),
-        "default/bad"
-    );
+fn source_ranges_that_cannot_be_read_let_nobody_in() {
+    let spec = json!({
+        "type": "LoadBalancer", "clusterIPs": ["10.96.0.9"], "loadBalancerSourceRanges": ["home"],
+    });
+    let view = service(&load_balancer(&spec, &json!({}), &json!({}))).unwrap();
+    let ranges: Vec<_> = view.source_ranges.iter().map(ToString::to_string).collect();
+    assert_eq!(ranges, ["0.0.0.0/32", "::/128"]);
+}
+
+#[test]
+fn a_service_whose_type_or_cluster_ips_cannot_be_read_is_what_it_has() {
+    let ingress = json!({ "loadBalancer": { "ingress": [{ "ip": "192.0.2.10" }] } });
+    let ports = json!([{ "port": 80, "nodePort": 30080 }]);
+    for (spec, status, kind) in [
+        (json!({}), &ingress, ServiceKind::LoadBalancer),
+        (
+            json!({ "clusterIP": "10.96.0.9", "ports": ports }),
+            &json!({}),
+            ServiceKind::NodePort,
+        ),
+        (
+            json!({ "clusterIP": "10.96.0.9", "ports": ports }),
+            &ingress,
+            ServiceKind::LoadBalancer,
+        ),
+        (
+            json!({ "externalIPs": ["198.51.100.7"] }),
+            &json!({}),
+            ServiceKind::ClusterIp,
+        ),
+    ] {
+        let view = service(&load_balancer(&spec, status, &json!({}))).unwrap();
+        assert_eq!(view.kind, kind, "{spec} {status}");
+        assert_eq!(
+            view.load_balancer_ips.len(),
+            usize::from(kind == ServiceKind::LoadBalancer)
+        );
+    }
 }

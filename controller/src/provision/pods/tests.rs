@@ -25,7 +25,7 @@ fn pod(change: impl FnOnce(&mut Value)) -> Option<PodView> {
         },
     });
     change(&mut body);
-    pod_view(&serde_json::from_value(body).unwrap())
+    pod_view(&crate::index::watched(body))
 }
 
 fn waiting() -> PodView {

@@ -143,7 +143,7 @@ impl Bench {
         let stored = self.server.stored.lock().unwrap().services.clone();
         let services = stored
             .into_values()
-            .map(|object| provided_view(&serde_json::from_value(object).unwrap()));
+            .map(|object| provided_view(&crate::index::watched(object)));
         let list = Input::Services(all(services.collect(), term));
         assert!(self.inputs.send(list).await.is_ok());
     }
@@ -151,7 +151,7 @@ impl Bench {
     /// Tells how a Service is now.
     pub(super) async fn tell(&self, name: &str) {
         let object = self.server.object(name).unwrap();
-        let view = provided_view(&serde_json::from_value(object).unwrap());
+        let view = provided_view(&crate::index::watched(object));
         let told = Input::Services(Change::One(view));
         assert!(self.inputs.send(told).await.is_ok());
     }

@@ -36,7 +36,7 @@ fn service(change: impl FnOnce(&mut Value)) -> ProvidedView {
         },
     });
     change(&mut object);
-    provided_view(&serde_json::from_value(object).unwrap())
+    provided_view(&crate::index::watched(object))
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn node(change: impl FnOnce(&mut Value)) -> NodeTarget {
         },
     });
     change(&mut object);
-    node_target(&serde_json::from_value(object).unwrap())
+    node_target(&crate::index::watched(object))
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_slice_has_the_ports_of_its_endpoints() {
             { "addresses": ["not-an-address"], "conditions": {} },
         ],
     });
-    let view = slice_view(&serde_json::from_value(slice).unwrap());
+    let view = slice_view(&crate::index::watched(slice));
     assert_eq!(view.service, ServiceKey::new("default", "web"));
     let [one, two] = &view.endpoints[..] else {
         panic!("{view:?}");

@@ -79,6 +79,26 @@ fn an_object_that_turns_unreadable_keeps_what_was_known_of_it() {
 }
 
 #[test]
+fn an_object_of_which_a_part_can_be_read_counts_if_nothing_else_is_known() {
+    let part = |ip| Observation::Service(Change::InPart(key("web"), web("web", ip)));
+    let mut bench = Bench::listed(ServiceProxy::External);
+    bench.see([synced("web", &["192.0.2.10"])]);
+    let relist = [
+        Observation::Service(Change::Listing),
+        part("192.0.2.77"),
+        Observation::Service(Change::Listed),
+    ];
+    assert_eq!(bench.see(relist), []);
+    assert_eq!(bench.targets(), ["192.0.2.10"]);
+    // After a restart.
+    bench.see([Observation::Service(Change::Gone(key("web")))]);
+    assert_eq!(bench.targets(), [""; 0]);
+    bench.see([part("192.0.2.10")]);
+    bench.see([synced("web", &["192.0.2.10"])]);
+    assert_eq!(bench.targets(), ["192.0.2.10"]);
+}
+
+#[test]
 fn repeated_objects_and_renewals_cause_no_work() {
     let mut bench = Bench::listed(ServiceProxy::External);
     bench.see([synced("web", &["192.0.2.10"]), announcing("192.0.2.10")]);

@@ -176,6 +176,8 @@ pub struct FrontendForwarding {
     pub draining: Arc<[SocketAddr]>,
     /// The only sources that may connect, disjoint and sorted; `None` means all.
     pub sources: Option<Arc<[IpNet]>>,
+    /// Its address was allocated by Herald, so that no port of it is anybody else's: those that no Service has are refused.
+    pub ours: bool,
 }
 
 impl FrontendForwarding {
@@ -265,6 +267,7 @@ pub fn forward(key: &ServiceKey, snapshot: &Snapshot, config: &ForwardConfig) ->
                     sources: (role == Role::LoadBalancer)
                         .then(|| sources_of(service, family))
                         .flatten(),
+                    ours: role == Role::LoadBalancer && service.is_allocated(),
                 }
             };
             for (role, addresses) in addresses_of(service, config.mode) {

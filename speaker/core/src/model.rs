@@ -39,6 +39,16 @@ pub struct ServiceView {
     pub source_ranges: Vec<IpNet>,
 }
 
+impl ServiceView {
+    /// Whether Herald allocated its load-balancer addresses, so that they are nobody else's.
+    pub fn is_allocated(&self) -> bool {
+        !self.allocated_from.is_empty() && self.allocated_from.iter().all(|pool| **pool != *UNKNOWN)
+    }
+}
+
+/// The controller's mark of an address that no pool is known to have given.
+const UNKNOWN: &str = "(unknown)";
+
 /// `spec.type` of a Service that is proxied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceKind {

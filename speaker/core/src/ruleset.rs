@@ -6,7 +6,8 @@
 //!
 //! Shape: two tables, `ip herald` and `ip6 herald`. Maps lead from a frontend to a pick chain and from (frontend, index) to
 //! a backend; there is one pick chain per number of backends in use, none per Service. All chains are of type nat, so
-//! packets of established connections meet none of our rules.
+//! packets of established connections meet none of our rules, but for those that refuse what nobody translated: they see
+//! every packet once, for one lookup.
 
 mod adopt;
 mod alive;
@@ -349,12 +350,12 @@ impl Ruleset {
     }
 }
 
-/// Counters and hairpin rows are there before traffic and go after it. A cluster IP refuses unknown ports only once its
-/// own ports are in place.
+/// Counters and hairpin rows are there before traffic and go after it. A cluster IP or an address of ours refuses unknown
+/// ports only once its own ports are in place.
 fn shared_stage(shared: Shared, wanted: bool) -> Stage {
     match (shared, wanted) {
-        (Shared::ClusterIp(_), true) => Stage::Shrink,
-        (Shared::ClusterIp(_), false) => Stage::Switch,
+        (Shared::ClusterIp(_) | Shared::Own(_), true) => Stage::Shrink,
+        (Shared::ClusterIp(_) | Shared::Own(_), false) => Stage::Switch,
         (_, true) => Stage::Grow,
         (_, false) => Stage::Shrink,
     }

@@ -12,12 +12,12 @@ use crate::message::{
     SUBSYSTEM,
 };
 use crate::object::{
-    BaseChain, Chain, Data, Element, Elements, Family, Hook, Rule, Set, Table, TableName, Value,
-    Verdict,
+    BaseChain, Chain, ChainKind, Data, Element, Elements, Family, Hook, Rule, Set, Table,
+    TableName, Value, Verdict,
 };
 use crate::operation::{
-    CHAIN_TYPE, DATA_VERDICT, ELEMENT_INTERVAL_END, POLICY_ACCEPT, SET_CONCAT, SET_INTERVAL,
-    SET_MAP, SET_TIMEOUT,
+    DATA_VERDICT, ELEMENT_INTERVAL_END, POLICY_ACCEPT, SET_CONCAT, SET_INTERVAL, SET_MAP,
+    SET_TIMEOUT,
 };
 
 /// One message from the kernel.
@@ -249,10 +249,10 @@ fn decode_chain(table: &TableName, attributes: &Attributes<'_>) -> Option<Chain>
     let base = match attributes.get(4) {
         None => None,
         Some(hook) => {
-            let kind = attributes.get(7)?.text()?;
             let policy = attributes.get(5)?.u32()?;
-            (kind == CHAIN_TYPE && policy == POLICY_ACCEPT).then_some(())?;
+            (policy == POLICY_ACCEPT).then_some(())?;
             Some(BaseChain {
+                kind: ChainKind::from_name(attributes.get(7)?.text()?)?,
                 hook: Hook::from_number(hook.nested().get(1)?.u32()?)?,
                 priority: hook.nested().get(2)?.u32()?.cast_signed(),
             })

@@ -45,8 +45,8 @@ pub use expression::{
 };
 pub use message::{MessageKind, Request};
 pub use object::{
-    BaseChain, Chain, ChainName, Counter, Data, Element, Elements, Family, Hook, Rule, Set,
-    SetName, Table, TableName, Value, Verdict, table_flag,
+    BaseChain, Chain, ChainKind, ChainName, Counter, Data, Element, Elements, Family, Hook, Rule,
+    Set, SetName, Table, TableName, Value, Verdict, table_flag,
 };
 pub use operation::Operation;
 #[cfg(feature = "socket")]

@@ -107,6 +107,8 @@ pub struct Table {
 pub enum Hook {
     /// Before routing, packets from outside.
     Prerouting,
+    /// Packets that are routed through this host.
+    Forward,
     /// Packets from this host.
     Output,
     /// After routing.
@@ -117,21 +119,53 @@ impl Hook {
     pub(crate) fn number(self) -> u32 {
         match self {
             Self::Prerouting => 0,
+            Self::Forward => 2,
             Self::Output => 3,
             Self::Postrouting => 4,
         }
     }
 
     pub(crate) fn from_number(number: u32) -> Option<Self> {
-        [Self::Prerouting, Self::Output, Self::Postrouting]
-            .into_iter()
-            .find(|h| h.number() == number)
+        [
+            Self::Prerouting,
+            Self::Forward,
+            Self::Output,
+            Self::Postrouting,
+        ]
+        .into_iter()
+        .find(|h| h.number() == number)
     }
 }
 
-/// What makes a chain one that the kernel calls by itself: type nat, policy accept.
+/// Which packets a chain sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChainKind {
+    /// The first of each connection, to be translated.
+    Nat,
+    /// All.
+    Filter,
+}
+
+impl ChainKind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Filter => "filter",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Self::Nat, Self::Filter]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+    }
+}
+
+/// What makes a chain one that the kernel calls by itself; its policy is accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BaseChain {
+    /// For which packets.
+    pub kind: ChainKind,
     /// Where.
     pub hook: Hook,
     /// In which order among the chains of that hook; lower runs first.

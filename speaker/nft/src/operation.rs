@@ -20,8 +20,6 @@ pub(crate) const DATA_VERDICT: u32 = 0xffff_ff00;
 pub(crate) const ELEMENT_INTERVAL_END: u32 = 1;
 /// `NF_ACCEPT`, the policy of our base chains.
 pub(crate) const POLICY_ACCEPT: u32 = 1;
-/// The only type of base chain that is written.
-pub(crate) const CHAIN_TYPE: &str = "nat";
 
 /// One change. Making what is there already, exactly as it is, is no error; an element with other data is one (EEXIST).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +135,7 @@ fn encode_chain(w: &mut Writer, chain: &Chain) {
             w.u32(2, base.priority.cast_unsigned());
         });
         w.u32(5, POLICY_ACCEPT);
-        w.text(7, CHAIN_TYPE);
+        w.text(7, base.kind.name());
     }
 }
 

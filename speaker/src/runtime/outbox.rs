@@ -95,6 +95,7 @@ mod tests {
             local: [].into(),
             draining: [].into(),
             sources: None,
+            ours: false,
         });
         forwarding
     }

@@ -11,6 +11,7 @@ mod proxy;
 mod restarts;
 mod size;
 mod step_aside;
+mod unknown_ports;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};

@@ -139,6 +139,7 @@ fn a_small_service_becomes_this_plan() {
         local: Arc::default(),
         draining: Arc::default(),
         sources: None,
+        ours: false,
     };
     let address = |address: &str| Frontend::Address {
         address: address.parse().unwrap(),

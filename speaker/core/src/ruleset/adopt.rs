@@ -136,13 +136,14 @@ fn read_set(
             }
             Some(())
         }
-        SetId::Addresses | SetId::ClusterIps | SetId::Hairpin => {
+        SetId::Addresses | SetId::ClusterIps | SetId::OwnAddresses | SetId::Hairpin => {
             for element in elements {
                 let mut reader = Reader::new(family, &element.key);
                 let address = reader.address()?;
                 let shared = match id {
                     SetId::Addresses => Shared::Address(address),
                     SetId::ClusterIps => Shared::ClusterIp(address),
+                    SetId::OwnAddresses => Shared::Own(address),
                     _ => {
                         (reader.address()? == address).then_some(())?;
                         Shared::Hairpin(address)

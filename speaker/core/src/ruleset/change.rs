@@ -37,6 +37,8 @@ pub enum Shared {
     Address(IpAddr),
     /// A cluster IP.
     ClusterIp(IpAddr),
+    /// An address that Herald allocated.
+    Own(IpAddr),
     /// A backend of this node.
     Hairpin(IpAddr),
 }
@@ -44,7 +46,7 @@ pub enum Shared {
 impl Shared {
     pub(super) fn address(self) -> IpAddr {
         match self {
-            Self::Address(a) | Self::ClusterIp(a) | Self::Hairpin(a) => a,
+            Self::Address(a) | Self::ClusterIp(a) | Self::Own(a) | Self::Hairpin(a) => a,
         }
     }
 }
@@ -186,6 +188,7 @@ impl Change {
                 let set = match shared {
                     Shared::Address(_) => SetId::Addresses,
                     Shared::ClusterIp(_) => SetId::ClusterIps,
+                    Shared::Own(_) => SetId::OwnAddresses,
                     Shared::Hairpin(_) => {
                         key.extend_from_within(..);
                         SetId::Hairpin

@@ -119,6 +119,9 @@ fn shared_of(frontends: &[FrontendForwarding]) -> Vec<Shared> {
                 Role::ClusterIp => Shared::ClusterIp(address),
                 _ => Shared::Address(address),
             });
+            if forwarding.ours {
+                shared.push(Shared::Own(address));
+            }
         }
         let keeps_source =
             forwarding.role == Role::ClusterIp || forwarding.policy == TrafficPolicy::Local;

@@ -2,7 +2,8 @@
 
 use herald_core::IpFamily;
 use herald_nft::{
-    BaseChain, Chain, Family, Field, Hook, KeyType, Operation, Rule, Set, Table, TableName, Value,
+    BaseChain, Chain, ChainKind, Family, Field, Hook, KeyType, Operation, Rule, Set, Table,
+    TableName, Value,
 };
 
 use super::pick::{GUARD, REJECT};
@@ -15,6 +16,9 @@ pub const TABLE: &str = "herald";
 const BEFORE_OTHERS: i32 = -110;
 /// Before kube-proxy's and the usual postrouting chains (100).
 const MASQUERADE_PRIORITY: i32 = 90;
+
+/// Before the usual filter chains (0), and after all that translate what comes in or goes out.
+const REFUSE_PRIORITY: i32 = -10;
 
 /// A set or map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +47,8 @@ pub enum SetId {
     Addresses,
     /// Cluster IPs: ports nobody defines are refused.
     ClusterIps,
+    /// Addresses that Herald allocated: the same.
+    OwnAddresses,
     /// Where node ports answer.
     NodeAddresses,
     /// Sources that are this node's pods.
@@ -56,7 +62,7 @@ pub enum SetId {
 }
 
 impl SetId {
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Services,
         Self::NodePorts,
         Self::Guarded,
@@ -69,6 +75,7 @@ impl SetId {
         Self::NodePortEndpointsLocal,
         Self::Addresses,
         Self::ClusterIps,
+        Self::OwnAddresses,
         Self::NodeAddresses,
         Self::Pods,
         Self::KeepSource,
@@ -91,6 +98,7 @@ impl SetId {
             Self::NodePortEndpointsLocal => "node-port-endpoints-local",
             Self::Addresses => "addresses",
             Self::ClusterIps => "cluster-ips",
+            Self::OwnAddresses => "own-addresses",
             Self::NodeAddresses => "node-addresses",
             Self::Pods => "pods",
             Self::KeepSource => "keep-source",
@@ -118,6 +126,7 @@ impl SetId {
             Self::Alive => (vec![Field::Family], None),
             Self::Addresses
             | Self::ClusterIps
+            | Self::OwnAddresses
             | Self::NodeAddresses
             | Self::Pods
             | Self::KeepSource => (vec![address], None),
@@ -186,7 +195,20 @@ impl Structure {
                 .collect();
             (Chain { name, base }, rules)
         };
-        let base = |hook, priority| Some(BaseChain { hook, priority });
+        let nat = |hook, priority| {
+            Some(BaseChain {
+                kind: ChainKind::Nat,
+                hook,
+                priority,
+            })
+        };
+        let filter = |hook| {
+            Some(BaseChain {
+                kind: ChainKind::Filter,
+                hook,
+                priority: REFUSE_PRIORITY,
+            })
+        };
         let dispatch = || rules::dispatch(table.family, steps_aside);
         let chains = vec![
             chain(REJECT, None, rules::reject(table.family)),
@@ -199,14 +221,24 @@ impl Structure {
             ),
             chain(
                 "prerouting",
-                base(Hook::Prerouting, BEFORE_OTHERS),
+                nat(Hook::Prerouting, BEFORE_OTHERS),
                 dispatch(),
             ),
-            chain("output", base(Hook::Output, BEFORE_OTHERS), dispatch()),
+            chain("output", nat(Hook::Output, BEFORE_OTHERS), dispatch()),
             chain(
                 "postrouting",
-                base(Hook::Postrouting, MASQUERADE_PRIORITY),
+                nat(Hook::Postrouting, MASQUERADE_PRIORITY),
                 rules::masquerade(table.family, mark),
+            ),
+            chain(
+                "refuse-forwarded",
+                filter(Hook::Forward),
+                rules::refuse_forwarded(table.family, steps_aside),
+            ),
+            chain(
+                "refuse-output",
+                filter(Hook::Output),
+                rules::refuse_output(table.family, steps_aside),
             ),
         ];
         Self {

@@ -55,6 +55,7 @@ fn external(frontend: Frontend, to: &[&str]) -> FrontendForwarding {
         local: backends(&[]),
         draining: std::sync::Arc::default(),
         sources: None,
+        ours: false,
     }
 }
 

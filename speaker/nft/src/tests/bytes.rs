@@ -51,6 +51,7 @@ fn one_transaction() {
         Operation::AddChain(Chain {
             name: table.chain("p"),
             base: Some(BaseChain {
+                kind: ChainKind::Nat,
                 hook: Hook::Prerouting,
                 priority: -110,
             }),

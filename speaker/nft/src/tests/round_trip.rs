@@ -144,10 +144,20 @@ fn element() -> impl Strategy<Value = Element> {
 
 fn object() -> impl Strategy<Value = (Operation, Decoded)> {
     let base = (
-        select(vec![Hook::Prerouting, Hook::Output, Hook::Postrouting]),
+        select(vec![ChainKind::Nat, ChainKind::Filter]),
+        select(vec![
+            Hook::Prerouting,
+            Hook::Forward,
+            Hook::Output,
+            Hook::Postrouting,
+        ]),
         any::<i32>(),
     )
-        .prop_map(|(hook, priority)| BaseChain { hook, priority });
+        .prop_map(|(kind, hook, priority)| BaseChain {
+            kind,
+            hook,
+            priority,
+        });
     let value = prop_oneof![Just(Value::Verdict), fields().prop_map(Value::Fields)];
     let flags = any::<(bool, bool, bool)>();
     prop_oneof![

@@ -100,6 +100,7 @@ fn forwarding() -> impl Strategy<Value = FrontendForwarding> {
                 local: local.into(),
                 draining: std::sync::Arc::default(),
                 sources: (guarded && !ranges.is_empty()).then_some(sources),
+                ours: role == Role::LoadBalancer && !wide,
             }
         },
     )

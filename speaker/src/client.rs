@@ -31,6 +31,7 @@ pub(crate) async fn connect(args: &Args) -> anyhow::Result<Client> {
     } else {
         args.apiserver.clone()
     };
+    let namespace = config.default_namespace.clone();
     let mut clients = Vec::with_capacity(urls.len());
     for url in &urls {
         let mut config = config.clone();
@@ -42,7 +43,7 @@ pub(crate) async fn connect(args: &Args) -> anyhow::Result<Client> {
     tracing::info!(apiservers = ?urls, "using these API servers");
     match <[_; 1]>::try_from(clients) {
         Ok([(_, client)]) => Ok(client),
-        Err(clients) => Ok(in_turn(clients)),
+        Err(clients) => Ok(in_turn(clients, namespace)),
     }
 }
 
@@ -54,7 +55,7 @@ async fn from_file(path: &Path) -> anyhow::Result<Config> {
         .with_context(read)
 }
 
-fn in_turn(clients: Vec<(String, Client)>) -> Client {
+fn in_turn(clients: Vec<(String, Client)>, namespace: String) -> Client {
     let clients: Arc<[(String, Client)]> = clients.into();
     let current = Arc::new(AtomicUsize::new(0));
     let service = tower::service_fn(move |request: Request<Body>| {
@@ -82,5 +83,5 @@ fn in_turn(clients: Vec<(String, Client)>) -> Client {
             answer.map_err(Into::<tower::BoxError>::into)
         }
     });
-    Client::new(service, "default")
+    Client::new(service, namespace)
 }

@@ -117,6 +117,7 @@ enum Command {
     Change(Vec<ServiceForwarding>),
     Node(NodeForwarding),
     Counters(oneshot::Sender<Vec<AddressCounter>>),
+    Remove(oneshot::Sender<Result<(), CleanupError>>),
 }
 
 /// Commands waiting while the thread commits; the sender waits beyond that.
@@ -188,6 +189,13 @@ impl DataPathHandle {
     pub async fn counters(&self) -> Result<Vec<AddressCounter>, Stopped> {
         let (sender, receiver) = oneshot::channel();
         self.send(Command::Counters(sender)).await?;
+        receiver.await.map_err(|_| Stopped)
+    }
+
+    /// Removes the tables, which may be owned by this thread's socket. Nothing is written until the next `replace`.
+    pub async fn remove(&self) -> Result<Result<(), CleanupError>, Stopped> {
+        let (sender, receiver) = oneshot::channel();
+        self.send(Command::Remove(sender)).await?;
         receiver.await.map_err(|_| Stopped)
     }
 

@@ -15,6 +15,7 @@ mod kernel;
 pub mod link;
 mod metrics;
 mod ndp;
+mod own_daemonset;
 pub mod packet_socket;
 pub mod runtime;
 mod status;

@@ -35,6 +35,7 @@ use crate::data_path::{DataPath, DataPathConfig};
 use crate::engine::{Observation, SliceKey};
 use crate::link::{Links, watch_links};
 use crate::metrics::Metrics;
+use crate::own_daemonset::OwnDaemonSet;
 use crate::watch::{Kind, watch};
 use crate::{admin, announcer, cleanup, client, index, kernel, status};
 use driver::{Driver, Inputs, Outputs};
@@ -100,6 +101,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tokio::spawn(watch_links(links).instrument(tracing::info_span!("links")));
     tokio::spawn(follow_links(links_seen, observations.clone(), mode));
 
+    // Where there is no other proxy the rules stay, whatever becomes of the DaemonSet.
+    let daemonset = (mode == Mode::External)
+        .then(|| OwnDaemonSet::of_pod(client.clone(), &args.pod_name))
+        .flatten();
+    if let Some(daemonset) = daemonset.clone() {
+        tokio::spawn(daemonset.get_to_know());
+    }
+
     let (reports, reports_seen) = watch::channel(None);
     let identity = status::Identity {
         node: node.clone(),
@@ -124,6 +133,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         observations,
         reports,
         metrics: metrics.clone(),
+        daemonset,
     };
     let (driver, shown) = Driver::new(node, args.forward_config(), outputs);
     let admin = admin::Admin {

@@ -176,6 +176,11 @@ impl Kernel {
         }
     }
 
+    /// Deletes both tables, those that are there.
+    pub(super) fn delete_tables(&mut self) -> io::Result<()> {
+        delete_tables_through(&mut self.socket)
+    }
+
     /// Deletes pick chains that nothing leads to, if there are more than `spare`.
     pub(super) fn collect(
         &mut self,
@@ -267,7 +272,10 @@ fn can_persist(socket: &mut Socket, flags: u32) -> bool {
 
 /// Deletes both tables, those that are there.
 pub(super) fn delete_tables() -> io::Result<()> {
-    let mut socket = Socket::open()?;
+    delete_tables_through(&mut Socket::open()?)
+}
+
+fn delete_tables_through(socket: &mut Socket) -> io::Result<()> {
     let mut batch = Batch::new();
     for family in FAMILIES {
         let name = table(family);

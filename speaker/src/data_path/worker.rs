@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 use super::kernel::{Kernel, Refused, Unavailable, delete_tables};
 use super::sign_of_life::SignOfLife;
 use super::watching::{changed, describe};
-use super::{Command, DataPathConfig, DataPathReport};
+use super::{CleanupError, Command, DataPathConfig, DataPathReport};
 
 /// How often the whole state is compared with the kernel, in case something changed it unheard.
 const AUDIT: Duration = Duration::from_secs(300);
@@ -205,6 +205,16 @@ impl Worker {
             Command::Node(node) => {
                 self.dirty = true;
                 self.ruleset.want_node(node);
+            }
+            Command::Remove(answer) => {
+                let removed = match &mut self.kernel {
+                    Some(kernel) => kernel.delete_tables(),
+                    None => delete_tables(),
+                };
+                self.phase = Phase::Waiting;
+                self.kernel = None;
+                // Whoever asked may have given up waiting.
+                let _ = answer.send(removed.map_err(CleanupError));
             }
             Command::Counters(answer) => {
                 let counters = self.kernel.as_mut().map(Kernel::counters);

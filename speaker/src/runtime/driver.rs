@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use herald_speaker_core::ForwardConfig;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::outbox::Outbox;
@@ -16,6 +16,7 @@ use crate::announcer::{AnnouncerHandle, AnnouncerReport, Targets};
 use crate::data_path::{DataPathHandle, DataPathReport, Stopped};
 use crate::engine::{Engine, Observation, Report, Step};
 use crate::metrics::Metrics;
+use crate::own_daemonset::OwnDaemonSet;
 
 const TICK: Duration = Duration::from_secs(1);
 const FULL_PASS_EVERY: Duration = Duration::from_secs(300);
@@ -35,7 +36,6 @@ pub(super) struct Inputs {
 }
 
 /// Where steps go.
-#[derive(Debug)]
 pub(super) struct Outputs {
     pub(super) data_path: DataPathHandle,
     pub(super) announcer: Arc<AnnouncerHandle>,
@@ -43,9 +43,28 @@ pub(super) struct Outputs {
     pub(super) observations: mpsc::Sender<Observation>,
     pub(super) reports: watch::Sender<Option<Arc<Report>>>,
     pub(super) metrics: Metrics,
+    /// Who is asked on a signal whether rules are to be removed; `None` where they stay.
+    pub(super) daemonset: Option<OwnDaemonSet>,
 }
 
 type Sending = Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send>>;
+
+/// What a signal leads to.
+enum Ending {
+    /// A restart in place.
+    Now,
+    /// Addresses are given away first, by this time.
+    Leave(Instant),
+    /// It depends.
+    Ask(Asked),
+}
+
+/// Whether this node is left out is being asked.
+struct Asked {
+    answer: oneshot::Receiver<bool>,
+    /// By when to have ended.
+    until: Instant,
+}
 
 /// The engine's one owner.
 pub(super) struct Driver {
@@ -79,7 +98,8 @@ impl Driver {
     /// Runs until a signal says that the speaker ends.
     ///
     /// A speaker that ends while its node stays is restarted in place: its rules go on forwarding, neighbours keep their
-    /// entries, and nobody is told. Where the node goes too, addresses are given away first.
+    /// entries, and nobody is told. Where the node goes too, addresses are given away first. Where the speaker is taken away
+    /// from its node and another proxy carries on, its rules go as well.
     pub(super) async fn run(mut self, mut inputs: Inputs) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
@@ -87,6 +107,8 @@ impl Driver {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut full_pass_at, mut figures_at) = (Instant::now(), Instant::now());
         let mut leave_until: Option<Instant> = None;
+        let mut asked: Option<Asked> = None;
+        let mut removed = false;
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             if self.sending.is_none()
@@ -94,9 +116,17 @@ impl Driver {
             {
                 self.sending = Some(Box::pin(message.send(self.outputs.data_path.clone())));
             }
+            let mut signalled = false;
+            let ending = leave_until.is_some() || asked.is_some();
             let sending = async {
                 match &mut self.sending {
                     Some(sending) => sending.await,
+                    None => std::future::pending().await,
+                }
+            };
+            let answer = async {
+                match &mut asked {
+                    Some(asked) => (&mut asked.answer).await.unwrap_or(false),
                     None => std::future::pending().await,
                 }
             };
@@ -130,15 +160,31 @@ impl Driver {
                         self.engine.full_pass();
                     }
                 }
-                _ = terminate.recv(), if leave_until.is_none() => {
-                    let Some(until) = self.end() else { return Ok(()) };
-                    leave_until = Some(until);
+                left_out = answer => {
+                    let until = asked.take().map_or_else(Instant::now, |asked| asked.until);
+                    if !left_out {
+                        tracing::info!("ending; rules and addresses stay for the next speaker on this node");
+                        return Ok(());
+                    }
+                    tracing::info!("no speaker is meant to run on this node: giving its addresses away and removing its rules");
+                    (leave_until, removed) = (Some(until), true);
                     batch.push(Observation::Leave);
                 }
-                _ = interrupt.recv(), if leave_until.is_none() => {
-                    let Some(until) = self.end() else { return Ok(()) };
-                    leave_until = Some(until);
-                    batch.push(Observation::Leave);
+                _ = terminate.recv(), if !ending => {
+                    signalled = true;
+                }
+                _ = interrupt.recv(), if !ending => {
+                    signalled = true;
+                }
+            }
+            if signalled {
+                match self.end() {
+                    Ending::Now => return Ok(()),
+                    Ending::Leave(until) => {
+                        leave_until = Some(until);
+                        batch.push(Observation::Leave);
+                    }
+                    Ending::Ask(question) => asked = Some(question),
                 }
             }
             self.step(&mut batch);
@@ -148,28 +194,46 @@ impl Driver {
             }
             self.report(figures);
             if let Some(until) = leave_until {
-                if self.engine.has_left() {
+                let has_left = self.engine.has_left();
+                if has_left {
                     tracing::info!("gave all addresses away");
-                    return Ok(());
-                }
-                if Instant::now() > until {
+                } else if Instant::now() > until {
                     tracing::warn!(
                         "ending before the API server knows that the addresses are free"
                     );
-                    return Ok(());
+                } else {
+                    continue;
                 }
+                if removed {
+                    self.outputs.data_path.remove().await??;
+                    tracing::info!("removed Herald's nf_tables tables from this node");
+                }
+                return Ok(());
             }
         }
     }
 
-    /// What to do on a signal: end at once (`None`), or by when to have given the addresses away.
-    fn end(&self) -> Option<Instant> {
+    /// What to do on a signal.
+    fn end(&self) -> Ending {
+        let until = Instant::now() + LEAVE_WITHIN;
         if self.engine.node_leaving() {
             tracing::info!("ending, and the node goes too: giving its addresses away");
-            return Some(Instant::now() + LEAVE_WITHIN);
+            return Ending::Leave(until);
         }
-        tracing::info!("ending; rules and addresses stay for the next speaker on this node");
-        None
+        let snapshot = self.engine.snapshot();
+        let node = snapshot.nodes.get(&snapshot.node);
+        // A Node that was not listed yet has no known labels.
+        let (Some(daemonset), Some(node)) = (self.outputs.daemonset.clone(), node) else {
+            tracing::info!("ending; rules and addresses stay for the next speaker on this node");
+            return Ending::Now;
+        };
+        let labels = node.labels.clone();
+        let (sender, answer) = oneshot::channel();
+        tokio::spawn(async move {
+            // The driver may have ended for another reason.
+            let _ = sender.send(daemonset.leaves_out(labels).await);
+        });
+        Ending::Ask(Asked { answer, until })
     }
 
     /// Takes the batch in, plans, and hands the steps out.

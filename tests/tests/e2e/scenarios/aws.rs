@@ -2,7 +2,7 @@
 
 pub(crate) mod change;
 pub(crate) mod delete;
-mod load;
+pub(crate) mod load;
 mod report;
 pub(crate) mod rollout;
 pub(crate) mod serve;

@@ -6,4 +6,5 @@ pub(crate) mod cluster_ips;
 pub(crate) mod endpoints;
 pub(crate) mod failover;
 pub(crate) mod installation;
+pub(crate) mod removal;
 pub(crate) mod traffic;

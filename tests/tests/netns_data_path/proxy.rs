@@ -305,6 +305,11 @@ impl Proxy {
             .ok_or_else(|| anyhow!("the data path is gone"))
     }
 
+    /// Removes the tables, as a speaker does that is taken away from its node.
+    pub(crate) fn take_away(&self) -> Result<()> {
+        Ok(self.runtime.block_on(self.handle.remove())??)
+    }
+
     /// New connections counted for an address.
     pub(crate) fn connections(&self, address: IpAddr) -> Result<Option<u64>> {
         let counters = self.runtime.block_on(self.handle.counters())?;

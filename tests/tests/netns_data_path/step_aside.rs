@@ -255,6 +255,37 @@ fn a_sign_that_cannot_be_renewed_is_reported() -> Result<()> {
     all_answered_by(&lab, "near")
 }
 
+/// Owned tables can be deleted by their owner only.
+#[test]
+fn a_speaker_that_is_taken_away_removes_its_own_tables() -> Result<()> {
+    if skipped() {
+        return Ok(());
+    }
+    let lab = Lab::with_servers("gone")?;
+    other_proxy(&lab)?;
+    let mut proxy = Proxy::start_lasting(&lab.node, ServiceProxy::External, LONG)?;
+    proxy.put(web(), &near());
+    proxy.replace()?;
+    let mut held: Vec<_> = external()
+        .into_iter()
+        .map(|(address, port)| Held::open(&lab.client, SocketAddr::new(address, port)))
+        .collect::<Result<_>>()?;
+    proxy.take_away()?;
+    let listing = lab.listing()?;
+    ensure!(!listing.contains(" herald {"), "{listing}");
+    all_answered_by(&lab, "far")?;
+    for held in &mut held {
+        held.works()?;
+    }
+    // A change that was under way makes nothing anew.
+    let web = proxy.forwarding("web");
+    proxy.send_change(vec![web])?;
+    proxy.take_away()?;
+    let listing = lab.listing()?;
+    ensure!(!listing.contains(" herald {"), "{listing}");
+    Ok(())
+}
+
 #[test]
 fn damage_is_mended_before_the_sign_is_renewed() -> Result<()> {
     if skipped() {

@@ -219,6 +219,26 @@ impl ServiceForwarding {
         }
     }
 
+    /// Whether flows may lead nowhere once this is replaced by `next`: to an endpoint that is gone, or past a frontend that
+    /// was not there. UDP flows never end by themselves, so of theirs any change is looked at.
+    pub fn strands(&self, next: &Self) -> bool {
+        next.frontends.iter().any(|new| {
+            let place = self
+                .frontends
+                .binary_search_by_key(&new.frontend, |f| f.frontend);
+            let Some(old) = place.ok().and_then(|at| self.frontends.get(at)) else {
+                return true;
+            };
+            let has = |set: &[Backend], backend: &Backend| {
+                set.binary_search_by_key(&backend.address, |b| b.address)
+                    .is_ok()
+            };
+            let mut before = old.cluster.iter().chain(&*old.local);
+            let lost = before.any(|b| !has(&new.cluster, b) && !has(&new.local, b));
+            lost || new.frontend.protocol() == Protocol::Udp && old != new
+        })
+    }
+
     /// The load-balancer addresses and external IPs among its frontends, sorted, each once.
     pub fn external_addresses(&self) -> Vec<IpAddr> {
         let mut addresses: Vec<IpAddr> = self

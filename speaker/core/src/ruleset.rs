@@ -128,12 +128,17 @@ impl Ruleset {
         self.wanted.winner(frontend).map(|(key, _)| key)
     }
 
-    /// Whether a UDP flow that clients sent to `destination`, and that `backend` answers, leads nowhere: to a backend that a
-    /// Service of ours no longer has, or to nobody because the flow is older than the Service. Such a flow never ends while
-    /// its client goes on sending, so it must be deleted. Policies are ignored on purpose: a flow that works is left alone.
-    pub fn is_stale_udp(&self, destination: SocketAddr, backend: SocketAddr) -> bool {
+    /// Whether a flow that a client sent to `destination`, and that `backend` answers or should, leads nowhere: to a backend
+    /// that a Service of ours no longer has, or to nobody because the flow is older than the Service. A UDP flow of that kind
+    /// never ends while its client goes on sending, and an unanswered SYN sent again goes where the first one went, so such
+    /// flows must be deleted. Policies are ignored on purpose: a flow that works is left alone.
+    pub fn is_stale(
+        &self,
+        protocol: Protocol,
+        destination: SocketAddr,
+        backend: SocketAddr,
+    ) -> bool {
         let (address, port) = (destination.ip(), destination.port());
-        let protocol = Protocol::Udp;
         let by_address = Frontend::Address {
             address,
             protocol,

@@ -209,14 +209,20 @@ impl Kernel {
         Ok(())
     }
 
-    /// Deletes UDP flows that lead to a backend which a Service no longer has: their clients would talk to nobody for as long
-    /// as they go on talking.
-    pub(super) fn clean_udp(&mut self, ruleset: &Ruleset) -> Result<usize, ReadError> {
+    /// Deletes flows that lead to a backend which a Service no longer has: UDP flows, whose clients would talk to nobody for
+    /// as long as they go on talking, and of others those that nobody has answered, whose clients would try it again and
+    /// again. Open connections are never touched.
+    pub(super) fn clean_flows(&mut self, ruleset: &Ruleset) -> Result<usize, ReadError> {
         let mut stale = Vec::new();
         for family in [Family::Ipv4, Family::Ipv6] {
             self.socket.flows(family, |flow| {
-                let udp = flow.protocol == Protocol::Udp.number();
-                if udp && ruleset.is_stale_udp(flow.destination, flow.replier) {
+                let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
+                    .into_iter()
+                    .find(|protocol| protocol.number() == flow.protocol);
+                if let Some(protocol) = protocol
+                    && (protocol == Protocol::Udp || flow.unanswered)
+                    && ruleset.is_stale(protocol, flow.destination, flow.replier)
+                {
                     stale.push(flow);
                 }
             })?;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use herald_core::{Protocol, ServiceKey};
+use herald_core::ServiceKey;
 use herald_nft::Changes;
 use herald_speaker_core::ruleset::Ruleset;
-use herald_speaker_core::{FrontendForwarding, Mending, ServiceForwarding, ServiceProxy};
+use herald_speaker_core::{Mending, ServiceForwarding, ServiceProxy};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -26,8 +26,8 @@ const AUDIT: Duration = Duration::from_secs(300);
 const IDLE: Duration = Duration::from_secs(30);
 /// Unused pick chains that are kept even so, because Services scale back and forth.
 const SPARE_CHAINS: usize = 32;
-/// Between two looks for stale UDP flows.
-const UDP_PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks for flows that lead nowhere.
+const FLOWS_PAUSE: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
@@ -79,10 +79,10 @@ pub(super) struct Worker {
     mending: Mending,
     comparisons: Arc<AtomicU64>,
     idle: Option<Instant>,
-    /// A UDP frontend has changed: flows may be stale.
-    udp: bool,
+    /// Flows may lead nowhere.
+    stranded: bool,
     /// Not before this: reading the connection tracking table costs with its size.
-    udp_at: Instant,
+    flows_at: Instant,
 }
 
 impl Worker {
@@ -107,8 +107,8 @@ impl Worker {
             mending: Mending::new(Instant::now().into_std()),
             comparisons,
             idle: None,
-            udp: false,
-            udp_at: Instant::now(),
+            stranded: false,
+            flows_at: Instant::now(),
         }
     }
 
@@ -165,11 +165,11 @@ impl Worker {
             return mend.unwrap_or_else(Instant::now);
         }
         let retries = self.failed.values().map(|retry| retry.at);
-        let udp = self.udp.then_some(self.udp_at);
+        let flows = self.stranded.then_some(self.flows_at);
         retries
             .chain(self.idle)
             .chain(mend)
-            .chain(udp)
+            .chain(flows)
             .chain(self.shows_life().then_some(self.sign_of_life.due()))
             .fold(self.audit, Instant::min)
     }
@@ -244,9 +244,10 @@ impl Worker {
         self.dirty = true;
         self.failed.remove(&service.key);
         self.pending.insert(service.key.clone());
-        let udp = |f: &FrontendForwarding| f.frontend.protocol() == Protocol::Udp;
-        self.udp |= service.frontends.iter().any(udp)
-            && self.ruleset.service(&service.key) != Some(&service);
+        self.stranded |= match self.ruleset.service(&service.key) {
+            Some(known) => known.strands(&service),
+            None => !service.frontends.is_empty(),
+        };
         self.ruleset.want(service);
     }
 
@@ -294,7 +295,7 @@ impl Worker {
             delete_tables().map_err(|e| Unavailable::Refused(e.to_string()))?;
         }
         self.audit = Instant::now() + AUDIT;
-        (self.dirty, self.udp) = (false, false);
+        (self.dirty, self.stranded) = (false, false);
         Ok(Refused::new())
     }
 
@@ -330,19 +331,21 @@ impl Worker {
                 let took = now.elapsed();
                 self.mending.mended(Instant::now().into_std(), took);
                 info!(?took, "mended the rules");
+                // What came meanwhile was translated by nobody.
+                self.stranded = true;
             }
         } else if self.idle.is_some_and(|at| at <= now) {
             self.idle = None;
             kernel.collect(ruleset, SPARE_CHAINS)?;
         }
-        if self.udp && self.udp_at <= now {
-            self.udp = false;
-            self.udp_at = now + UDP_PAUSE;
-            match kernel.clean_udp(ruleset) {
+        if self.stranded && self.flows_at <= now {
+            self.stranded = false;
+            self.flows_at = now + FLOWS_PAUSE;
+            match kernel.clean_flows(ruleset) {
                 Ok(0) => {}
-                Ok(flows) => debug!(flows, "deleted stale UDP flows"),
+                Ok(flows) => debug!(flows, "deleted flows that led nowhere"),
                 // Forwarding works without: only flows that outlive their backend suffer.
-                Err(error) => warn!(%error, "cannot delete stale UDP flows"),
+                Err(error) => warn!(%error, "cannot delete flows that lead nowhere"),
             }
         }
         // The sign itself may be what was damaged.

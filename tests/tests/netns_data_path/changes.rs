@@ -1,10 +1,11 @@
 //! Changes: under traffic, of UDP backends, of the node, removals.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use herald_nft::{Family, Socket};
 use herald_speaker_core::{ServiceProxy, TrafficPolicy};
 use herald_tests::{Netns, wait_for};
 
@@ -81,6 +82,61 @@ fn scaling_under_traffic_loses_no_connection() -> Result<()> {
         "{repeated} of {connects} first packets were lost"
     );
     lab.listing()?;
+    Ok(())
+}
+
+/// Whether the node has an entry of an unanswered TCP flow to `destination`.
+fn unanswered(lab: &Lab, destination: SocketAddr) -> Result<bool> {
+    let mut found = false;
+    let mut socket = lab.node.enter(Socket::open)??;
+    for family in [Family::Ipv4, Family::Ipv6] {
+        socket.flows(family, |flow| {
+            found |= flow.destination == destination && flow.unanswered;
+        })?;
+    }
+    Ok(found)
+}
+
+#[test]
+fn a_syn_that_nobody_answered_moves_with_the_endpoints() -> Result<()> {
+    if skipped() {
+        return Ok(());
+    }
+    let lab = Lab::with_servers("syn")?;
+    // This pod hears nothing and says nothing.
+    for command in [
+        "add table inet deaf",
+        "add chain inet deaf in { type filter hook prerouting priority -500; }",
+        "add rule inet deaf in meta l4proto tcp drop",
+    ] {
+        lab.near.run(&["nft", command])?;
+    }
+    let mut proxy = Proxy::start(&lab.node, ServiceProxy::External)?;
+    proxy.put(web(), &near());
+    proxy.replace()?;
+    for address in load_balancer() {
+        for (then, expected) in [(far(), Some("far")), (Vec::new(), None)] {
+            proxy.endpoints(&key("web"), &near());
+            proxy.change(&[key("web")])?;
+            let client = std::thread::scope(|scope| -> Result<_> {
+                // One socket, so one source port, and the kernel sends its SYN again and again.
+                let client =
+                    scope.spawn(|| lab.client.enter(|| tcp_once(target(address), DEADLINE)));
+                wait_for("a SYN to a deaf pod", DEADLINE, || {
+                    Ok(unanswered(&lab, target(address))?.then_some(()))
+                })?;
+                proxy.endpoints(&key("web"), &then);
+                proxy.change(&[key("web")])?;
+                client.join().map_err(|_| anyhow::anyhow!("the client"))?
+            })?;
+            let outcome = client?;
+            ensure!(outcome.server() == expected, "{address}: {outcome:?}");
+            ensure!(
+                expected.is_some() || outcome == Outcome::Refused,
+                "{outcome:?}"
+            );
+        }
+    }
     Ok(())
 }
 

@@ -196,23 +196,31 @@ fn claims_are_settled_by_role_then_key() {
 }
 
 #[test]
-fn stale_udp_flows_are_told_from_live_ones() {
+fn stale_flows_are_told_from_live_ones() {
+    for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
+        stale_flows(protocol);
+    }
+}
+
+fn stale_flows(of: Protocol) {
     let mut ruleset = Ruleset::new(&ForwardConfig::default());
     ruleset.want_node(node());
-    let udp = |mut forwarding: FrontendForwarding| {
+    let with_protocol = |mut forwarding: FrontendForwarding| {
         match &mut forwarding.frontend {
             Frontend::Address { protocol, .. } | Frontend::NodePort { protocol, .. } => {
-                *protocol = Protocol::Udp;
+                *protocol = of;
             }
         }
         forwarding.draining = ["10.0.0.9:53".parse().unwrap()].into();
         forwarding
     };
     let frontends = vec![
-        udp(external(address("203.0.113.1", 53), &["10.0.0.1:53"])),
-        udp(external(node_port(30053), &["10.0.0.1:53"])),
+        with_protocol(external(address("203.0.113.1", 53), &["10.0.0.1:53"])),
+        with_protocol(external(node_port(30053), &["10.0.0.1:53"])),
     ];
     ruleset.want(service("dns", frontends));
+    let refused = with_protocol(external(address("203.0.113.2", 53), &[]));
+    ruleset.want(service("refused", vec![refused]));
     for (destination, backend, stale) in [
         ("203.0.113.1:53", "10.0.0.1:53", false),
         ("203.0.113.1:53", "10.0.0.9:53", false),
@@ -220,6 +228,9 @@ fn stale_udp_flows_are_told_from_live_ones() {
         ("203.0.113.1:53", "10.0.0.1:54", true),
         // From before the Service: nobody translated it.
         ("203.0.113.1:53", "203.0.113.1:53", true),
+        // Of a Service that has lost its last backend, but one that drains.
+        ("203.0.113.2:53", "10.0.0.1:53", true),
+        ("203.0.113.2:53", "10.0.0.9:53", false),
         ("203.0.113.1:54", "203.0.113.1:54", false),
         ("192.0.2.1:30053", "10.0.0.2:53", true),
         ("192.0.2.1:30053", "10.0.0.1:53", false),
@@ -228,10 +239,42 @@ fn stale_udp_flows_are_told_from_live_ones() {
     ] {
         let (to, by) = (destination.parse().unwrap(), backend.parse().unwrap());
         assert_eq!(
-            ruleset.is_stale_udp(to, by),
+            ruleset.is_stale(of, to, by),
             stale,
-            "{destination} {backend}"
+            "{of:?} {destination} {backend}"
         );
+    }
+}
+
+#[test]
+fn flows_are_stranded_by_what_goes_and_not_by_what_comes() {
+    let of = |protocol: Protocol, to: &[&str]| {
+        let mut forwarding = external(address("203.0.113.1", 53), to);
+        if let Frontend::Address {
+            protocol: place, ..
+        } = &mut forwarding.frontend
+        {
+            *place = protocol;
+        }
+        service("a", vec![forwarding])
+    };
+    let (one, two) = (&["10.0.0.1:53"][..], &["10.0.0.1:53", "10.0.0.2:53"][..]);
+    for (protocol, old, new, stranded) in [
+        (Protocol::Tcp, one, two, false),
+        (Protocol::Tcp, two, one, true),
+        (Protocol::Tcp, one, &[], true),
+        (Protocol::Tcp, one, one, false),
+        (Protocol::Udp, one, two, true),
+        (Protocol::Udp, one, one, false),
+    ] {
+        let (old, new) = (of(protocol, old), of(protocol, new));
+        assert_eq!(
+            old.strands(&new),
+            stranded,
+            "{protocol:?} {old:?} → {new:?}"
+        );
+        let gone = ServiceForwarding::empty(old.key.clone());
+        assert!(gone.strands(&old) && !old.strands(&gone));
     }
 }
 

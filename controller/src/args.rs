@@ -1,6 +1,7 @@
 //! Flags and environment. What is not here is a custom resource.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
 
@@ -37,6 +38,11 @@ pub struct Args {
     /// Namespace of the lease.
     #[arg(long, env = "POD_NAMESPACE", default_value = herald_api::names::NAMESPACE)]
     pub lease_namespace: String,
+
+    /// Every watch lists everything anew about this often, each at its own time (10s to 24h): after a restore of etcd from a backup
+    /// a watch alone would never tell what is gone.
+    #[arg(long, env = "HERALD_RELIST_INTERVAL", default_value = "10m", value_parser = herald_kube::interval)]
+    pub relist_interval: Duration,
 
     /// Where /healthz, /readyz, /metrics and /debug/plan are served.
     #[arg(long, env = "HERALD_ADMIN_ADDRESS", default_value_t = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 9740))]

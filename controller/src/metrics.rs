@@ -23,6 +23,12 @@ struct Kind {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Relisted {
+    kind: String,
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Outcome {
     outcome: &'static str,
 }
@@ -59,6 +65,7 @@ pub(crate) struct Metrics {
     assigned: Family<PoolLabels, Gauge>,
     available: Family<PoolLabels, Gauge>,
     watch_errors: Family<Kind, Counter>,
+    relists: Family<Relisted, Counter>,
     unreadable: Family<Kind, Counter>,
     events: Family<Outcome, Counter>,
     speakers: Gauge,
@@ -106,6 +113,7 @@ impl Metrics {
             available: Family::default(),
             watch_errors: Family::default(),
             unreadable: Family::default(),
+            relists: Family::default(),
             events: Family::default(),
             speakers: Gauge::default(),
             provider: ProviderMetrics::default(),
@@ -149,6 +157,11 @@ impl Metrics {
             "watch_errors",
             "Watches that failed and were begun anew",
             m.watch_errors.clone(),
+        );
+        registry.register(
+            "relists",
+            "Lists anew of watches that had not failed",
+            m.relists.clone(),
         );
         registry.register(
             "unreadable_objects",
@@ -236,6 +249,14 @@ impl Metrics {
             .inc();
     }
 
+    pub(crate) fn relisted(&self, kind: &str, cause: &'static str) {
+        let labels = Relisted {
+            kind: kind.to_owned(),
+            cause,
+        };
+        self.relists.get_or_create(&labels).inc();
+    }
+
     pub(crate) fn unreadable(&self, kind: &str) {
         self.unreadable
             .get_or_create(&Kind {
@@ -292,6 +313,7 @@ mod tests {
         metrics.wrote("service", "ok", Duration::from_millis(3));
         metrics.watch_error("Service");
         metrics.unreadable("Service");
+        metrics.relisted("Service", "age");
         metrics.event("posted");
         metrics.provider().example();
         let text = metrics.render().unwrap();

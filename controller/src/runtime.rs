@@ -47,7 +47,7 @@ use crate::lease::{Driver, Leadership};
 use crate::losses::Losses;
 use crate::metrics::{Health, Metrics};
 use crate::planner::{Input, Parts, Planner};
-use crate::watch::Watches;
+use crate::watch::{Relist, Watches};
 #[cfg(feature = "aws")]
 use crate::{aws, provision::Provisioner};
 use crate::{client, index, provision};
@@ -79,8 +79,13 @@ pub async fn run(args: Args) -> Result<()> {
     let events = Events::start(client.clone(), identity.clone(), metrics.clone());
     let losses = Losses::default();
     tokio::spawn(losses.clone().tell(events.clone(), leadership.clone()));
+    let relist_pace = Relist {
+        every: args.relist_interval,
+        who: identity.clone(),
+    };
     let shared = Shared {
         losses: losses.clone(),
+        relist: relist_pace.clone(),
         client: client.clone(),
         events: events.clone(),
         metrics: metrics.clone(),
@@ -96,7 +101,10 @@ pub async fn run(args: Args) -> Result<()> {
         provisioners: providers.iter().map(|one| one.inputs.clone()).collect(),
     };
     let admin = tokio::spawn(admin::serve(listener, pages));
-    spawn_watches(&Watches::new(&client, &inputs, &metrics, &losses), relisted);
+    spawn_watches(
+        &Watches::new(&client, &inputs, &metrics, &losses, &relist_pace),
+        relisted,
+    );
     let driver = Driver::new(
         client.clone(),
         &args.lease_namespace,
@@ -141,6 +149,7 @@ pub async fn run(args: Args) -> Result<()> {
 /// What every provisioner is given.
 struct Shared {
     losses: Losses,
+    relist: Relist,
     client: Client,
     events: Events,
     metrics: Metrics,
@@ -187,7 +196,13 @@ where
 {
     let (inputs, from_inputs) = mpsc::channel(INPUTS);
     let (relist, relisted) = watch::channel(0);
-    let watches = Watches::new(&shared.client, &inputs, &shared.metrics, &shared.losses);
+    let watches = Watches::new(
+        &shared.client,
+        &inputs,
+        &shared.metrics,
+        &shared.losses,
+        &shared.relist,
+    );
     provision::spawn_watches(&watches, relisted);
     let provisioner = Provisioner::new(provision::Parts {
         identity,

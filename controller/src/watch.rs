@@ -6,11 +6,11 @@ use std::pin::pin;
 
 use futures::StreamExt as _;
 use herald_core::ServiceKey;
-use herald_kube::{Read, Readable};
+use herald_kube::{Cause, Pace, Read, Readable, relisting};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource as _};
 use tokio::sync::{mpsc, watch};
-use tracing::{Instrument as _, info_span, warn};
+use tracing::{Instrument as _, debug, info_span, warn};
 
 use crate::index::key_of;
 use crate::losses::Losses;
@@ -48,11 +48,27 @@ pub(crate) struct Watches<T> {
     to: mpsc::Sender<T>,
     metrics: Metrics,
     losses: Losses,
+    relist: Relist,
+}
+
+/// How often watches list anew.
+#[derive(Clone, Debug)]
+pub(crate) struct Relist {
+    /// The interval, more or less.
+    pub(crate) every: std::time::Duration,
+    /// Who we are: lists of different replicas are spread.
+    pub(crate) who: String,
 }
 
 impl<T> Clone for Watches<T> {
     fn clone(&self) -> Self {
-        Self::new(&self.client, &self.to, &self.metrics, &self.losses)
+        Self {
+            client: self.client.clone(),
+            to: self.to.clone(),
+            metrics: self.metrics.clone(),
+            losses: self.losses.clone(),
+            relist: self.relist.clone(),
+        }
     }
 }
 
@@ -139,7 +155,13 @@ impl<T: Send + 'static> Watches<T> {
         if !selector.is_empty() {
             config = config.labels(selector);
         }
-        let mut events = pin!(watcher(api, config).default_backoff());
+        let (metrics, named) = (self.metrics.clone(), kind.clone());
+        let tell = move |cause: Cause| {
+            metrics.relisted(&named, cause.as_str());
+            told(cause);
+        };
+        let pace = Pace::new(self.relist.every, &self.relist.who, &kind);
+        let mut events = pin!(relisting(api, config, pace, tell).default_backoff());
         let (mut views, mut unreadable) = (Vec::new(), Vec::new());
         while let Some(event) = events.next().await {
             let change = match event {
@@ -201,13 +223,24 @@ impl<T> Watches<T> {
         to: &mpsc::Sender<T>,
         metrics: &Metrics,
         losses: &Losses,
+        relist: &Relist,
     ) -> Self {
         Self {
             client: client.clone(),
             to: to.clone(),
             metrics: metrics.clone(),
             losses: losses.clone(),
+            relist: relist.clone(),
         }
+    }
+}
+
+fn told(cause: Cause) {
+    match cause {
+        Cause::Age => debug!("listing anew: the last list is old"),
+        Cause::History => warn!(
+            "listing anew: the API server's versions went back, as after a restore of etcd from a backup"
+        ),
     }
 }
 

@@ -65,6 +65,11 @@ pub struct Args {
     #[arg(long, env = "HERALD_NO_TABLE_OWNER")]
     pub no_table_owner: bool,
 
+    /// Every watch lists everything anew about this often, each at its own time (10s to 24h): after a restore of etcd from a backup
+    /// a watch alone would never tell what is gone.
+    #[arg(long, env = "HERALD_RELIST_INTERVAL", default_value = "10m", value_parser = herald_kube::interval)]
+    pub relist_interval: Duration,
+
     /// Where /healthz, /livez, /readyz and /metrics are served. [::] serves IPv4 too.
     #[arg(long, env = "HERALD_ADMIN_ADDRESS", default_value_t = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 9741))]
     pub admin_address: SocketAddr,

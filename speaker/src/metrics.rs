@@ -43,6 +43,7 @@ pub(crate) struct Metrics {
     plan_seconds: Histogram,
     watch_errors: Family<Labels, Counter>,
     unreadable: Family<Labels, Counter>,
+    relists: Family<[(&'static str, &'static str); 2], Counter>,
     status_writes: Family<Labels, Counter>,
 }
 
@@ -126,6 +127,12 @@ impl Metrics {
             "Objects with fields that cannot be read",
             unreadable.clone(),
         );
+        let relists = Family::<[(&'static str, &'static str); 2], Counter>::default();
+        r.register(
+            "relists",
+            "Lists anew of watches that had not failed",
+            relists.clone(),
+        );
         let status_writes = Family::<Labels, Counter>::default();
         r.register(
             "status_writes",
@@ -151,6 +158,7 @@ impl Metrics {
             plan_seconds,
             watch_errors,
             unreadable,
+            relists,
             status_writes,
         }
     }
@@ -161,6 +169,11 @@ impl Metrics {
 
     pub(crate) fn unreadable(&self, kind: &'static str) {
         self.unreadable.get_or_create(&[("kind", kind)]).inc();
+    }
+
+    pub(crate) fn relisted(&self, kind: &'static str, cause: &'static str) {
+        let labels = [("kind", kind), ("cause", cause)];
+        self.relists.get_or_create(&labels).inc();
     }
 
     pub(crate) fn status_written(&self) {
@@ -293,6 +306,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.watch_failed("services");
         metrics.unreadable("services");
+        metrics.relisted("services", "age");
         metrics.status_written();
         let counter = AddressCounter {
             address: "192.0.2.1".parse().unwrap(),

@@ -22,6 +22,7 @@ use std::time::Duration;
 use anyhow::Context;
 use herald_api::{AddressPool, L2Advertisement, Speaker, names};
 use herald_core::ServiceKey;
+use herald_kube::Pace;
 use herald_speaker_core::{ServiceView, SliceView};
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -96,7 +97,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let announcer = Arc::new(announcer);
     let (observations, received) = mpsc::channel(OBSERVATIONS);
 
-    spawn_watches(&client, &observations, &metrics);
+    let pace = |kind: &str| Pace::new(args.relist_interval, &node, kind);
+    spawn_watches(&client, &observations, &metrics, pace);
     let (links, links_seen) = watch::channel(None);
     tokio::spawn(watch_links(links).instrument(tracing::info_span!("links")));
     tokio::spawn(follow_links(links_seen, observations.clone(), mode));
@@ -149,12 +151,24 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
 }
 
-fn spawn_watches(client: &Client, observations: &mpsc::Sender<Observation>, metrics: &Metrics) {
+fn spawn_watches(
+    client: &Client,
+    observations: &mpsc::Sender<Observation>,
+    metrics: &Metrics,
+    pace: impl Fn(&str) -> Pace,
+) {
     macro_rules! follow {
         ($kind:expr) => {{
             let kind = $kind;
             let span = tracing::info_span!("watch", kind = kind.name);
-            let task = watch(client.clone(), kind, observations.clone(), metrics.clone());
+            let pace = pace(kind.name);
+            let task = watch(
+                client.clone(),
+                kind,
+                observations.clone(),
+                metrics.clone(),
+                pace,
+            );
             tokio::spawn(task.instrument(span));
         }};
     }

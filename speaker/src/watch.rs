@@ -9,9 +9,9 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::Duration;
 
 use futures::StreamExt;
-use herald_kube::{Read, Readable};
+use herald_kube::{Cause, Pace, Read, Readable, relisting};
 use kube::api::ObjectMeta;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource as _};
 use tokio::sync::mpsc;
 
@@ -45,6 +45,7 @@ pub(crate) async fn watch<O, K, V>(
     kind: Kind<O, K, V>,
     observations: mpsc::Sender<Observation>,
     metrics: Metrics,
+    pace: Pace,
 ) where
     O: Readable + Clone + Debug + Send + 'static,
     K: Debug + Clone + Eq + Hash,
@@ -55,7 +56,18 @@ pub(crate) async fn watch<O, K, V>(
     if !kind.labels.is_empty() {
         config = config.labels(&kind.labels);
     }
-    let mut events = std::pin::pin!(watcher(api, config));
+    let (counted, name) = (metrics.clone(), kind.name);
+    let tell = move |cause: Cause| {
+        counted.relisted(name, cause.as_str());
+        match cause {
+            Cause::Age => tracing::debug!(kind = name, "listing anew: the last list is old"),
+            Cause::History => tracing::warn!(
+                kind = name,
+                "listing anew: the API server's versions went back, as after a restore of etcd from a backup"
+            ),
+        }
+    };
+    let mut events = std::pin::pin!(relisting(api, config, pace, tell));
     let mut pause = FIRST_PAUSE;
     while let Some(event) = events.next().await {
         match event {

@@ -151,6 +151,13 @@ impl GateIndex {
         for key in gone {
             self.pod_gone(&key);
         }
+        for pod in &pods {
+            let known = self.pods.get_mut(&pod.key.namespace);
+            if let Some(known) = known.and_then(|pods| pods.get_mut(&pod.key.name)) {
+                // After a restore of the API server's store versions may have gone back.
+                known.version = known.version.min(pod.version);
+            }
+        }
         pods.into_iter()
             .flat_map(|pod| self.observe_pod(pod))
             .collect()

@@ -48,6 +48,12 @@ where
                 }
                 for view in views {
                     let key = view.key().clone();
+                    if let Some(Tracked { view: known, .. }) = self.services.get_mut(&key)
+                        && known.id() == view.id()
+                    {
+                        // After a restore of the API server's store versions may have gone back.
+                        known.version = known.version.min(view.version);
+                    }
                     self.observe_service(view);
                     self.enter_gates(&key);
                 }

@@ -92,6 +92,24 @@ async fn one_that_is_no_load_balancer_any_more_is_released_and_stays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_counts_also_when_the_history_went_back() {
+    let mut bench = Bench::new(&["web"]);
+    bench.lead(1).await;
+    bench.provisioned("web").await;
+    // As after a restore of etcd: another version of the Service, and a lower number.
+    bench.server.change("web", |object| {
+        object["spec"] =
+            serde_json::json!({ "type": "ClusterIP", "ports": object["spec"]["ports"] });
+        object["status"]["loadBalancer"] = serde_json::json!({});
+    });
+    bench.server.restore("web", 1);
+    bench.list_services(1).await;
+    bench
+        .until("its release", |bench| bench.made().is_empty())
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_answer_to_the_end_of_a_release_does_not_undo_what_was_told_since() {
     let mut bench = Bench::new(&["web"]);
     bench.lead(1).await;

@@ -52,14 +52,21 @@ async fn a_field_that_cannot_be_read_never_costs_the_service() {
     odd["spec"]["ports"] = json!([{ "port": 80, "nodePort": "30080" }]);
     let mut doubtful = service("doubtful", 8);
     doubtful["spec"]["type"] = json!(["LoadBalancer"]);
+    let mut still = doubtful.clone();
+    still["metadata"]["resourceVersion"] = json!("101");
     let events = [
-        json!({ "type": "MODIFIED", "object": doubtful }),
-        json!({ "type": "ADDED", "object": service("late", 101) }),
+        json!({ "type": "MODIFIED", "object": still }),
+        json!({ "type": "ADDED", "object": service("late", 102) }),
     ];
     let client = server(&[odd, doubtful, service("web", 9)], &events);
     let (to, mut from) = mpsc::channel(16);
     let metrics = Metrics::new();
-    let watches = Watches::<Change<ServiceView>>::new(&client, &to, &metrics, &Losses::default());
+    let relist = Relist {
+        every: Duration::from_mins(10),
+        who: "test".into(),
+    };
+    let watches =
+        Watches::<Change<ServiceView>>::new(&client, &to, &metrics, &Losses::default(), &relist);
     watches.all::<Service, _>(service_view, |change| change);
     let mut next = async || timeout(Duration::from_secs(10), from.recv()).await.unwrap();
 

@@ -349,3 +349,17 @@ fn a_message_names_a_few_services_and_counts_the_others() {
     );
     assert!(message.ends_with("; and 2 more"), "{message}");
 }
+
+#[test]
+fn a_list_counts_also_when_the_history_went_back() {
+    let mut index = GateIndex::default();
+    let mut late = pod("a");
+    late.version = 9;
+    late.ended = true;
+    index.observe_pod(late);
+    // As the watch may tell what an answer to a write overtook.
+    index.observe_pod(pod("a"));
+    assert!(index.pod(&key("a")).unwrap().ended);
+    index.observe_pods(vec![pod("a")], &[]);
+    assert!(!index.pod(&key("a")).unwrap().ended);
+}

@@ -124,6 +124,14 @@ impl Server {
         object["metadata"]["resourceVersion"] = version;
     }
 
+    /// The history goes back: the Service has this version.
+    pub(super) fn restore(&self, name: &str, version: u64) {
+        let mut stored = self.stored.lock().unwrap();
+        stored.version = version;
+        let object = stored.services.get_mut(name).unwrap();
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+    }
+
     /// From now on answers come this long after their writes.
     pub(super) fn lag(&self, lag: Duration) {
         self.stored.lock().unwrap().lag = lag;

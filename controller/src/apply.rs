@@ -191,6 +191,7 @@ async fn patch_pool(
         "kind": "AddressPool",
         "metadata": { "name": name, "uid": observed.uid },
     });
+    let mut protected = Ok(());
     if let Some(add) = plan.finalizer {
         let mut body = metadata.clone();
         body["metadata"]["finalizers"] = if add {
@@ -199,10 +200,12 @@ async fn patch_pool(
             json!([])
         };
         let patch = Patch::Apply(&body);
-        let answer = api.patch(name, &parameters, &patch).await?;
-        if answer.meta().deletion_timestamp.is_some() && !add {
+        match api.patch(name, &parameters, &patch).await {
             // That was its end; there is no status to write.
-            return Ok(());
+            Ok(answer) if answer.meta().deletion_timestamp.is_some() && !add => return Ok(()),
+            Ok(_) => {}
+            // The status says why it gives nothing.
+            Err(error) => protected = Err(error),
         }
     }
     if let Some(status) = &plan.status {
@@ -211,7 +214,7 @@ async fn patch_pool(
         let patch = Patch::Apply(&body);
         api.patch_status(name, &parameters, &patch).await?;
     }
-    Ok(())
+    protected
 }
 
 fn pool_status_body(observed: &PoolObserved, status: &PoolStatus, now: &str) -> Value {

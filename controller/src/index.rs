@@ -144,6 +144,10 @@ pub(crate) fn pool_view(pool: &AddressPool) -> (PoolView, PoolObserved) {
         .conditions
         .iter()
         .find(|c| c.type_ == conditions::address_pool::READY);
+    let finalizer = pool
+        .finalizers()
+        .iter()
+        .any(|f| f == herald_api::names::POOL_IN_USE_FINALIZER);
     let view = PoolView {
         name: pool.name_any().into(),
         labels: pool.labels().clone(),
@@ -154,6 +158,7 @@ pub(crate) fn pool_view(pool: &AddressPool) -> (PoolView, PoolObserved) {
         auto_assign: spec.auto_assign,
         avoid_buggy: spec.avoid_buggy_ips,
         disabled: spec.disabled,
+        unprotected: !finalizer,
         deleting: pool.metadata.deletion_timestamp.is_some(),
         scope: scope.unwrap_or_default(),
         problems: Vec::new(),
@@ -177,10 +182,7 @@ pub(crate) fn pool_view(pool: &AddressPool) -> (PoolView, PoolObserved) {
             v6: status.available_ipv6,
         },
         ready,
-        finalizer: pool
-            .finalizers()
-            .iter()
-            .any(|f| f == herald_api::names::POOL_IN_USE_FINALIZER),
+        finalizer,
         uid: pool.uid().unwrap_or_default().into(),
         generation: pool.metadata.generation.unwrap_or_default(),
         has_status: pool.status.is_some(),

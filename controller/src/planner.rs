@@ -3,7 +3,7 @@
 //! Writes run beside each other, at most one for each Service and a bounded number at once, so that a slow one delays no other
 //! (I7). What a write achieved comes back as an observation, like any other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -70,6 +70,8 @@ pub(crate) struct Planner {
     again: HashSet<ServiceKey>,
     again_announced: HashSet<ServiceKey>,
     busy_pools: HashSet<Arc<str>>,
+    /// Pools seen without our finalizer since the last dispatch.
+    new_pools: BTreeSet<Arc<str>>,
     service_writes: usize,
     announced_writes: usize,
     retries: Retries,
@@ -96,6 +98,7 @@ impl Planner {
             again: HashSet::new(),
             again_announced: HashSet::new(),
             busy_pools: HashSet::new(),
+            new_pools: BTreeSet::new(),
             service_writes: 0,
             announced_writes: 0,
             retries: Retries::default(),

@@ -37,6 +37,7 @@ fn scenarios(bench: &Bench) -> Result<()> {
     allocates(&objects)?;
     bad_input_is_told_and_stops_nothing(&objects)?;
     pool_status_and_protection(&objects)?;
+    a_pool_deleted_right_after_its_first_use_stays(&objects)?;
     keeps_addresses_of_a_shrunk_pool(&objects)?;
     impossible_requests_keep_the_address(&objects)?;
     frees_addresses(&objects)?;
@@ -188,6 +189,30 @@ fn pool_status_and_protection(objects: &Objects<'_>) -> Result<()> {
     wait_for("the pool to go with its last user", DEADLINE, || {
         Ok((!objects.exists("addresspool/kept")?).then_some(()))
     })
+}
+
+/// The finalizer is there before the address is: whoever sees the address and deletes the pool at once finds it held.
+fn a_pool_deleted_right_after_its_first_use_stays(objects: &Objects<'_>) -> Result<()> {
+    for turn in 0..8 {
+        let name = format!("brief-{turn}");
+        let mut brief = pool(&name, &[&format!("198.51.100.{}", 20 + turn)]);
+        brief["spec"]["autoAssign"] = json!(false);
+        let mut user = service(&name);
+        user["metadata"]["annotations"] = json!({ "heraldlb.io/address-pool": name });
+        objects.apply(&user)?;
+        objects.apply(&brief)?;
+        objects.wait_for_addresses(&name, &[&format!("198.51.100.{}", 20 + turn)])?;
+        objects.delete(&format!("addresspool/{name}"))?;
+        objects.wait_for_pool(&name, "deletion that waits", |pool| {
+            !pool["metadata"]["deletionTimestamp"].is_null()
+                && pool["metadata"]["finalizers"] == json!(["heraldlb.io/pool-in-use"])
+        })?;
+        objects.delete(&format!("service/{name}"))?;
+        wait_for("the pool to go with its user", DEADLINE, || {
+            Ok((!objects.exists(&format!("addresspool/{name}"))?).then_some(()))
+        })?;
+    }
+    Ok(())
 }
 
 fn keeps_addresses_of_a_shrunk_pool(objects: &Objects<'_>) -> Result<()> {

@@ -146,6 +146,13 @@ impl Allocator {
         self.state(name).is_some_and(|state| state.pool.gives())
     }
 
+    /// The pools that give addresses as soon as our finalizer is on them.
+    pub(crate) fn unprotected(&self) -> impl Iterator<Item = &Arc<str>> {
+        let waiting = |state: &&State| state.pool.would_give() && state.pool.view.unprotected;
+        let waiting = self.pools.iter().filter(waiting);
+        waiting.map(|state| &state.pool.view.name)
+    }
+
     /// Whether pool `name` leaves `address` out (`avoidBuggyIPs`).
     pub fn avoids(&self, name: &str, address: IpAddr) -> bool {
         self.state(name)

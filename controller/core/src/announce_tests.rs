@@ -231,8 +231,19 @@ fn a_pool_says_what_it_gives_and_is_held_while_in_use() {
     };
     world.index.observe_pool(younger, PoolObserved::default());
     let status = |world: &World, name: &str| plan_pool(name, &world.index);
+    // The finalizer first.
+    let protected = PoolObserved {
+        finalizer: true,
+        ..PoolObserved::default()
+    };
+    for name in ["lan", "idle", "young"] {
+        let plan = status(&world, name);
+        assert_eq!((plan.finalizer, plan.status), (Some(true), None), "{name}");
+        let view = world.index.allocator().pool(name).unwrap().clone();
+        world.index.observe_pool(view, protected.clone());
+        assert_eq!(status(&world, name).finalizer, None, "{name}");
+    }
     let plan = status(&world, "lan");
-    assert_eq!(plan.finalizer, Some(true));
     let wanted = plan.status.unwrap();
     assert_eq!(
         (wanted.assigned.v4, wanted.available.v4, wanted.available.v6),
@@ -242,7 +253,6 @@ fn a_pool_says_what_it_gives_and_is_held_while_in_use() {
         (wanted.ready.status, wanted.ready.reason.as_str()),
         (true, "Valid")
     );
-    assert_eq!(status(&world, "idle").finalizer, Some(true));
     let overlap = status(&world, "young").status.unwrap();
     assert_eq!(
         (overlap.ready.status, overlap.ready.reason.as_str()),

@@ -267,6 +267,8 @@ impl Chooser<'_> {
             "is not valid: see its Ready condition".to_owned()
         } else if let Some(Readiness::Overlap { with, .. }) = self.allocator.readiness(name) {
             format!("overlaps the older AddressPool {with}")
+        } else if pool.unprotected {
+            "gives no addresses before its finalizer is written: see its Ready condition".to_owned()
         } else if !self.allocator.gives(name) {
             "gives no addresses: see its Ready condition".to_owned()
         } else if !self.allows(pool) {

@@ -56,6 +56,8 @@ pub struct Index {
     namespaces: HashMap<Arc<str>, Labels>,
     pools: BTreeMap<Arc<str>, PoolView>,
     observed_pools: BTreeMap<Arc<str>, PoolObserved>,
+    /// Pools whose finalizer could not be written.
+    unprotectable: BTreeSet<Arc<str>>,
     advertisements: BTreeMap<Arc<str>, AdvertisementView>,
     speakers: BTreeMap<Arc<str>, SpeakerView>,
     /// Live speakers by the address they announce.
@@ -80,6 +82,7 @@ impl Index {
             namespaces: HashMap::new(),
             pools: BTreeMap::new(),
             observed_pools: BTreeMap::new(),
+            unprotectable: BTreeSet::new(),
             advertisements: BTreeMap::new(),
             speakers: BTreeMap::new(),
             owners: HashMap::new(),
@@ -182,6 +185,17 @@ impl Index {
     /// What a pool's status says.
     pub fn observed_pool(&self, name: &str) -> Option<&PoolObserved> {
         self.observed_pools.get(name)
+    }
+
+    /// Whether a pool may give addresses in a moment, when its finalizer is on it.
+    pub(crate) fn awaits_finalizer(&self) -> bool {
+        let mut waiting = self.allocator.unprotected();
+        waiting.any(|name| !self.unprotectable.contains(name))
+    }
+
+    /// Whether pool `name`'s finalizer could not be written.
+    pub(crate) fn is_unprotectable(&self, name: &str) -> bool {
+        self.unprotectable.contains(name)
     }
 
     /// All speakers, by node.

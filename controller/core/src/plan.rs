@@ -132,14 +132,29 @@ fn plan_ours(view: &ServiceView, index: &Index) -> Plan {
         conditions,
     };
     let notices = notices(view, &choice, &pools, &desired, index);
-    let write = (!says(view, &desired)).then_some(Write::Apply(desired));
+    let waits = waits_for_a_pool(&choice, view, index);
+    let write = (!waits && !says(view, &desired)).then_some(Write::Apply(desired));
     Plan {
         key: view.key.clone(),
         hold: Some(choice.addresses),
-        hungry: choice.hungry,
+        hungry: choice.hungry || waits,
         notices: if write.is_some() { notices } else { Vec::new() },
         write,
     }
+}
+
+/// Whether what it lacks may come from a pool that is being protected right now: nothing to tell anybody yet.
+fn waits_for_a_pool(choice: &Choice, view: &ServiceView, index: &Index) -> bool {
+    let may_pass = choice.problem.as_ref().is_some_and(|problem| {
+        matches!(
+            problem.reason,
+            Reason::NoPool
+                | Reason::PoolNotAllowed
+                | Reason::PoolExhausted
+                | Reason::FamilyNotAvailable
+        )
+    });
+    may_pass && choice.addresses == view.ingress && index.awaits_finalizer()
 }
 
 /// Stands for the pool of an address where the record of it is lost and no pool owns it. No pool can have this name; with no

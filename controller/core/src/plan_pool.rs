@@ -73,6 +73,14 @@ pub fn plan_pool(name: &str, index: &Index) -> PoolPlan {
     let Some(observed) = index.observed_pool(name) else {
         return PoolPlan::default();
     };
+    let unprotected = !observed.finalizer && !view.deleting;
+    if unprotected && !index.is_unprotectable(name) {
+        // The rest follows when it is there.
+        return PoolPlan {
+            status: None,
+            finalizer: Some(true),
+        };
+    }
     let owns = counts.assigned != PerFamily::default();
     // Only a pool that nothing else keeps is looked at this closely.
     let labels_for = if owns || !view.deleting {
@@ -88,6 +96,11 @@ pub fn plan_pool(name: &str, index: &Index) -> PoolPlan {
                 "AddressPool {with} is older and has {at} too: gives no addresses until the two differ"
             );
             (false, "Overlap", message)
+        }
+        Readiness::Valid if unprotected => {
+            let message = "the finalizer heraldlb.io/pool-in-use could not be written: gives no addresses until it is. See the \
+                           controller's log";
+            (false, "Unprotected", message.into())
         }
         Readiness::Valid if view.deleting => {
             let message = match labels_for {

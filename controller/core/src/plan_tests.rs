@@ -5,6 +5,8 @@ use crate::world::svc;
 
 #[path = "plan_tests/families.rs"]
 mod families;
+#[path = "plan_tests/protection.rs"]
+mod protection;
 #[path = "plan_tests/requests.rs"]
 mod requests;
 #[path = "plan_tests/stability.rs"]

@@ -33,6 +33,8 @@ pub struct PoolView {
     pub avoid_buggy: bool,
     /// Keeps what is in use, gives nothing new.
     pub disabled: bool,
+    /// Our finalizer is not on it yet: gives nothing, or it could vanish with the address that it gave.
+    pub unprotected: bool,
     /// Being deleted: kept by its finalizer while in use, gives nothing new.
     pub deleting: bool,
     /// Who may use it.
@@ -147,6 +149,11 @@ impl Pool {
 
     /// Whether it may give new addresses.
     pub(crate) fn gives(&self) -> bool {
+        self.would_give() && !self.view.unprotected
+    }
+
+    /// Whether it may give new addresses once it is protected.
+    pub(crate) fn would_give(&self) -> bool {
         self.claims && self.readiness == Readiness::Valid && !self.view.disabled
     }
 

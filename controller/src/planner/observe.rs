@@ -146,13 +146,20 @@ impl Planner {
                     self.forget_pool(&name);
                 }
                 for (view, observed) in views {
-                    self.parts.index.observe_pool(view, observed);
+                    self.observe_pool(view, observed);
                 }
                 self.synced(1);
             }
-            Change::One((view, observed)) => self.parts.index.observe_pool(view, observed),
+            Change::One((view, observed)) => self.observe_pool(view, observed),
             Change::Gone(key) => self.forget_pool(&key.name),
         }
+    }
+
+    fn observe_pool(&mut self, view: PoolView, observed: PoolObserved) {
+        if view.unprotected && !view.deleting {
+            self.new_pools.insert(view.name.clone());
+        }
+        self.parts.index.observe_pool(view, observed);
     }
 
     fn forget_pool(&mut self, name: &str) {

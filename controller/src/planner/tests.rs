@@ -194,3 +194,26 @@ async fn a_refused_write_is_tried_again_while_the_service_is_there() {
     bench.finish_one_write().await;
     assert!(!bench.planner.retries.is_failing(&key));
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_address_is_written_before_its_pool_has_the_finalizer() {
+    let mut bench = Bench::new(Vec::new());
+    let unprotected = PoolView {
+        unprotected: true,
+        ..pool().0
+    };
+    let seen = Input::Pools(Change::One((unprotected, PoolObserved::default())));
+    bench.planner.observe(seen);
+    bench
+        .planner
+        .observe(Input::Services(Change::One(service("web"))));
+    bench.planner.dispatch();
+    assert_eq!(bench.planner.service_writes, 0);
+    // At once, not with the statuses of pools once a second.
+    assert!(bench.planner.busy_pools.contains("lan"));
+    bench.finish_one_write().await;
+    assert_eq!(*bench.asked.lock().unwrap(), ["addresspools"]);
+    bench.planner.observe(Input::Pools(Change::One(pool())));
+    bench.planner.dispatch();
+    assert_eq!(bench.planner.service_writes, 1);
+}

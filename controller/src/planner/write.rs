@@ -37,6 +37,8 @@ enum Subject {
     },
     Pool {
         name: Arc<str>,
+        /// It puts our finalizer on it.
+        protects: bool,
     },
 }
 
@@ -53,6 +55,10 @@ impl Planner {
     pub(super) fn dispatch(&mut self) -> bool {
         if !self.may_write() {
             return false;
+        }
+        // What waits for an address waits for these first. A failed one is tried again with the statuses.
+        for name in std::mem::take(&mut self.new_pools) {
+            self.plan_pool(name);
         }
         let now = Instant::now();
         while self.room_for_retries() > 0
@@ -164,25 +170,30 @@ impl Planner {
                 let available = [number(counts.available.v4), number(counts.available.v6)];
                 self.parts.metrics.pool(&name, assigned, available);
             }
-            if self.busy_pools.contains(&name) {
-                self.parts.index.dirty().pools.insert(name);
-                continue;
-            }
-            let plan = plan_pool(&name, &self.parts.index);
-            let Some(observed) = self.parts.index.observed_pool(&name).cloned() else {
-                continue;
-            };
-            if plan.status.is_none() && plan.finalizer.is_none() {
-                continue;
-            }
-            self.busy_pools.insert(name.clone());
-            let (client, object) = (self.parts.client.clone(), name.to_string());
-            self.start(Subject::Pool { name }, async move {
-                apply_pool(client, object, observed, plan)
-                    .await
-                    .map(|()| None)
-            });
+            self.plan_pool(name);
         }
+    }
+
+    fn plan_pool(&mut self, name: Arc<str>) {
+        if self.busy_pools.contains(&name) {
+            self.parts.index.dirty().pools.insert(name);
+            return;
+        }
+        let plan = plan_pool(&name, &self.parts.index);
+        let Some(observed) = self.parts.index.observed_pool(&name).cloned() else {
+            return;
+        };
+        if plan.status.is_none() && plan.finalizer.is_none() {
+            return;
+        }
+        self.busy_pools.insert(name.clone());
+        let (client, object) = (self.parts.client.clone(), name.to_string());
+        let protects = plan.finalizer == Some(true);
+        self.start(Subject::Pool { name, protects }, async move {
+            apply_pool(client, object, observed, plan)
+                .await
+                .map(|()| None)
+        });
     }
 
     fn start(
@@ -209,12 +220,15 @@ impl Planner {
         } = done;
         let outcome = result.as_ref().map_or_else(ApplyError::outcome, |_| "ok");
         match subject {
-            Subject::Pool { name } => {
+            Subject::Pool { name, protects } => {
                 self.parts.metrics.wrote("addresspool", outcome, took);
                 self.busy_pools.remove(&name);
                 // One that is gone plans nothing.
                 if let Err(error) = result {
                     warn!(pool = %name, error = &error as &dyn std::error::Error, "writing the status failed");
+                    if protects {
+                        self.parts.index.protection_failed(&name);
+                    }
                     self.parts.index.dirty().pools.insert(name);
                 }
             }

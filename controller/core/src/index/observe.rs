@@ -89,6 +89,9 @@ impl Index {
     pub fn observe_pool(&mut self, view: PoolView, observed: PoolObserved) {
         self.dirty.pools.insert(view.name.clone());
         self.observed_pools.insert(view.name.clone(), observed);
+        if !view.unprotected {
+            self.unprotectable.remove(&view.name);
+        }
         // A pool's readiness follows from this index: by itself it changes nothing.
         let changed = self.pools.get(&view.name).is_none_or(|known| {
             let ready = view.ready;
@@ -104,9 +107,20 @@ impl Index {
     /// A pool that is gone.
     pub fn forget_pool(&mut self, name: &str) {
         self.observed_pools.remove(name);
+        self.unprotectable.remove(name);
         self.dirty.pools.remove(name);
         if self.pools.remove(name).is_some() {
             self.pools_changed();
+        }
+    }
+
+    /// A pool's finalizer could not be written: from now on it is said, and not waited for in silence.
+    pub fn protection_failed(&mut self, name: &Arc<str>) {
+        if self.pools.contains_key(name) && self.unprotectable.insert(name.clone()) {
+            self.dirty.pools.insert(name.clone());
+            for key in &self.hungry {
+                self.dirty.services.push(key);
+            }
         }
     }
 

@@ -29,11 +29,20 @@ const ADDRESS_POOL_KEYS: [&str; 3] = [
     "metallb.io/address-pool",
     "metallb.universe.tf/address-pool",
 ];
+const SHARE_KEYS: [&str; 2] = [
+    "metallb.io/allow-shared-ip",
+    "metallb.universe.tf/allow-shared-ip",
+];
 const ADDRESSES_KEYS: [&str; 3] = [
     ADDRESSES,
     "metallb.io/loadBalancerIPs",
     "metallb.universe.tf/loadBalancerIPs",
 ];
+
+/// The key by which a Service shares its address with others, for `MetalLB`.
+pub fn share_key(annotations: &BTreeMap<String, String>) -> Option<&str> {
+    first_of(&SHARE_KEYS, annotations)
+}
 
 /// The pool a Service asks for by annotation.
 pub fn address_pool(annotations: &BTreeMap<String, String>) -> Option<&str> {

@@ -49,6 +49,7 @@ pub(crate) fn service_view(service: &Service) -> ServiceView {
             pool: annotations::address_pool(annotations).map(Into::into),
             addresses: annotations::addresses(annotations).map(Into::into),
             load_balancer_ip: spec.and_then(|spec| spec.load_balancer_ip.clone()),
+            share_key: annotations::share_key(annotations).map(Into::into),
         },
         labels: service.labels().clone(),
         local: spec.and_then(|spec| spec.external_traffic_policy.as_deref()) == Some("Local"),

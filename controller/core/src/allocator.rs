@@ -22,7 +22,7 @@ pub struct Allocator {
     spans: BTreeMap<IpAddr, (IpAddr, usize)>,
     /// The other pools, oldest first: they still own what nobody else claims.
     others: Vec<usize>,
-    /// A list, so that sharing an address can come without a new shape; until then it has one entry.
+    /// Several only where they came with the address from a load balancer that let them share it.
     used: BTreeMap<IpAddr, Vec<ServiceKey>>,
     holdings: HashMap<ServiceKey, Holding>,
     /// Pools whose counters or readiness changed since they were last asked for.
@@ -178,7 +178,25 @@ impl Allocator {
 
     /// Another Service that keeps `key` from having `address`.
     pub fn taken_by(&self, address: IpAddr, key: &ServiceKey) -> Option<&ServiceKey> {
-        self.holders(address).iter().find(|holder| *holder != key)
+        let holders = self.holders(address);
+        // One that has it keeps it, shared or not.
+        holders.first().filter(|_| !holders.contains(key))
+    }
+
+    /// The other Services that have an address of `key`'s.
+    pub fn sharers(&self, key: &ServiceKey) -> impl Iterator<Item = &ServiceKey> {
+        let each = self.held(key).iter();
+        let holders = each.flat_map(|address| self.holders(*address));
+        holders.filter(move |holder| *holder != key)
+    }
+
+    /// Makes `key` one of the Services that hold `address`, beside those that do: only for what its status shows already.
+    pub fn share(&mut self, key: &ServiceKey, address: IpAddr) {
+        self.occupy(address, key);
+        let holding = self.holdings.entry(key.clone()).or_default();
+        if !holding.current.contains(&address) {
+            holding.current.push(address);
+        }
     }
 
     /// The addresses `key` holds, in the order of its status. Not those it is giving up.

@@ -67,6 +67,8 @@ pub struct Index {
     hungry: BTreeSet<ServiceKey>,
     /// Services that are not ours and show an address that one of ours has.
     doubled: BTreeSet<ServiceKey>,
+    /// Services whose addresses are kept from others only because their status shows them: they are not ours to write back.
+    shown_only: BTreeSet<ServiceKey>,
     dirty: Dirty,
 }
 
@@ -89,6 +91,7 @@ impl Index {
             allocator: Allocator::default(),
             hungry: BTreeSet::new(),
             doubled: BTreeSet::new(),
+            shown_only: BTreeSet::new(),
             dirty: Dirty::default(),
         }
     }
@@ -133,6 +136,9 @@ impl Index {
         let Some(addresses) = &plan.hold else {
             return Vec::new();
         };
+        if self.allocator.held(&plan.key) != addresses {
+            self.mark_sharers(&plan.key);
+        }
         let refused = self.allocator.hold(&plan.key, addresses);
         self.settle(&plan.key);
         self.collect_touched();
@@ -252,10 +258,13 @@ impl Index {
             return;
         };
         let shown = view.ingress.clone();
+        let standing = self.standing(view);
         self.doubled.remove(key);
-        match self.standing(view) {
+        let shown_only = self.shown_only.remove(key);
+        match standing {
             Standing::Plain => self.free(key),
             Standing::Others | Standing::Foreign => {
+                self.shown_only.insert(key.clone());
                 if !self.allocator.hold(key, &shown).is_empty() {
                     self.doubled.insert(key.clone());
                 }
@@ -264,19 +273,45 @@ impl Index {
                 }
             }
             Standing::Ours => {
-                if self.allocator.held(key).is_empty() {
+                if shown_only || self.allocator.held(key).is_empty() {
                     // One address of each family is all a Service can have from us.
                     let mut families = BTreeSet::new();
                     let shown: Vec<IpAddr> = shown
                         .into_iter()
                         .filter(|a| families.insert(IpFamily::of(*a)))
                         .collect();
+                    self.share(key, &shown);
                     self.allocator.hold(key, &shown);
                 }
                 self.settle(key);
             }
         }
         self.collect_touched();
+    }
+
+    /// Lets `key` keep what its status shows beside others of the same sharing key that show it too: they came together from a
+    /// load balancer that lets Services share an address, and moving one would break it.
+    fn share(&mut self, key: &ServiceKey, shown: &[IpAddr]) {
+        for address in shown {
+            let shares = |other: &ServiceKey| {
+                let of = |key| self.services.get(key).and_then(ServiceView::share_key);
+                of(key).is_some() && of(key) == of(other)
+            };
+            let holders = self.allocator.holders(*address);
+            if !holders.is_empty() && holders.iter().all(shares) {
+                self.allocator.share(key, *address);
+            }
+        }
+        self.mark_sharers(key);
+    }
+
+    /// Each of several Services on one address names the others.
+    fn mark_sharers(&mut self, key: &ServiceKey) {
+        if self.leading {
+            for other in self.allocator.sharers(key) {
+                self.dirty.services.push(other);
+            }
+        }
     }
 
     fn claim_all(&mut self) {
@@ -307,6 +342,8 @@ impl Index {
     }
 
     fn free(&mut self, key: &ServiceKey) {
+        self.shown_only.remove(key);
+        self.mark_sharers(key);
         if self.allocator.release(key) {
             self.freed();
         }

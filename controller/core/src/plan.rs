@@ -1,6 +1,7 @@
 //! What one Service needs: the addresses it should hold and the status that says so. Pure and total; printable for
 //! `/debug/plan`.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use herald_core::{ServiceKey, remember_pools};
@@ -76,9 +77,13 @@ fn released(view: &ServiceView) -> Option<Notice> {
 
 /// The status is another's: say so and touch nothing else.
 fn plan_foreign(view: &ServiceView, nothing: Plan) -> Plan {
-    let message = "the status holds what Herald did not allocate and no AddressPool has: left as it is. Clear \
-                   status.loadBalancer, add the address to a pool, or set spec.loadBalancerClass to whose it is";
-    let problem = Problem::new(Reason::ForeignStatus, message.into());
+    let ServiceKey { namespace, name } = &view.key;
+    let message = format!(
+        "the status holds what Herald did not allocate and no AddressPool has: left as it is. Add the address to an AddressPool \
+         to keep it, or clear it to get one of Herald's: kubectl -n {namespace} patch service {name} --subresource=status \
+         --type=merge --patch '{{\"status\":{{\"loadBalancer\":null}}}}'"
+    );
+    let problem = Problem::new(Reason::ForeignStatus, message);
     let condition = Condition::new(
         ConditionKind::Allocated,
         false,
@@ -118,7 +123,11 @@ fn plan_ours(view: &ServiceView, index: &Index) -> Plan {
         remember_pools(now, before.filter(|name| *name != UNKNOWN_POOL))
     });
     let earlier: Vec<Vec<String>> = earlier.collect();
-    let mut conditions = vec![allocated(&choice, &pools)];
+    let mut conditions = vec![allocated(
+        &choice,
+        &pools,
+        &shared_with(&choice, view, index),
+    )];
     conditions.extend(in_pool(view, &choice, index));
     let desired = Desired {
         allocated_from: (!pools.is_empty()).then(|| pools.join(",")),
@@ -182,18 +191,33 @@ fn requested_pool(choice: &Choice, pools: &[String], view: &ServiceView) -> Opti
     moved.then(|| asked.to_owned())
 }
 
-fn allocated(choice: &Choice, pools: &[String]) -> Condition {
+/// The other Services on its addresses, by name.
+fn shared_with(choice: &Choice, view: &ServiceView, index: &Index) -> String {
+    let each = choice.addresses.iter();
+    let holders = each.flat_map(|address| index.allocator().holders(*address));
+    let others: BTreeSet<&ServiceKey> = holders.filter(|other| **other != view.key).collect();
+    let mut names: Vec<String> = others.iter().take(3).map(ToString::to_string).collect();
+    if others.len() > 3 {
+        names.push(format!("{} more", others.len() - 3));
+    }
+    names.join(", ")
+}
+
+fn allocated(choice: &Choice, pools: &[String], shared_with: &str) -> Condition {
     let kind = ConditionKind::Allocated;
     match (&choice.problem, choice.addresses.is_empty()) {
         (None, false) => {
             let each = choice.addresses.iter().zip(pools);
             let each = each.map(|(address, pool)| format!("{address} from AddressPool {pool}"));
-            Condition::new(
-                kind,
-                true,
-                Reason::Allocated,
-                each.collect::<Vec<_>>().join(", "),
-            )
+            let each = each.collect::<Vec<_>>().join(", ");
+            if shared_with.is_empty() {
+                return Condition::new(kind, true, Reason::Allocated, each);
+            }
+            let message = format!(
+                "{each}, shared with {shared_with} by the annotation allow-shared-ip: kept as it came. Herald gives no shared \
+                 addresses: a Service that is created anew gets one of its own"
+            );
+            Condition::new(kind, true, Reason::SharedAddress, message)
         }
         (Some(problem), false) => {
             let message = format!("keeps {}: {}", list(&choice.addresses), problem.message);
@@ -318,7 +342,7 @@ fn notices(
             .find(|reason| reason.as_str() == condition.reason);
         if let Some(reason) = reason {
             notices.push(Notice {
-                warning: true,
+                warning: reason != Reason::SharedAddress,
                 reason,
                 message: condition.message.clone(),
             });

@@ -60,6 +60,8 @@ pub struct RequestText {
     pub addresses: Option<String>,
     /// `spec.loadBalancerIP`.
     pub load_balancer_ip: Option<String>,
+    /// `MetalLB`'s annotation `allow-shared-ip`.
+    pub share_key: Option<String>,
 }
 
 impl ServiceView {
@@ -78,6 +80,11 @@ impl ServiceView {
         let mut names = self.allocated_from.as_deref()?.split(',').map(str::trim);
         let first = names.clone().next()?;
         Some(names.nth(position).unwrap_or(first)).filter(|name| !name.is_empty())
+    }
+
+    /// The key by which it shares its address, for a load balancer that knows sharing.
+    pub(crate) fn share_key(&self) -> Option<&str> {
+        self.request.share_key.as_deref()
     }
 
     /// The pool it asks for by name.

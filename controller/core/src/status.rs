@@ -40,6 +40,8 @@ pub enum Reason {
     Released,
     /// It keeps the address it has, because what it asks for now cannot be had.
     RequestNotMet,
+    /// It has its address together with another Service, as it came from another load balancer.
+    SharedAddress,
     /// No pool may serve it.
     NoPool,
     /// The pool it names does not exist.
@@ -76,11 +78,12 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Allocated,
         Self::Adopted,
         Self::Released,
         Self::RequestNotMet,
+        Self::SharedAddress,
         Self::NoPool,
         Self::PoolNotFound,
         Self::PoolNotAllowed,
@@ -106,6 +109,7 @@ impl Reason {
             Self::Adopted => "Adopted",
             Self::Released => "Released",
             Self::RequestNotMet => "RequestNotMet",
+            Self::SharedAddress => "SharedAddress",
             Self::NoPool => "NoPool",
             Self::PoolNotFound => "PoolNotFound",
             Self::PoolNotAllowed => "PoolNotAllowed",

@@ -247,8 +247,13 @@ impl World {
         let mut seen = std::collections::BTreeMap::new();
         for view in self.index.services() {
             for address in &view.ingress {
-                let other = seen.insert(*address, view.key.clone());
-                assert_eq!(other, None, "{address} is also {}'s", view.key);
+                let share = view.request.share_key.clone();
+                let other = seen.insert(*address, share.clone());
+                assert!(
+                    other.is_none_or(|other| share.is_some() && other == share),
+                    "{address} of {} is another's too",
+                    view.key
+                );
             }
             assert_eq!(
                 plan(&view.key, &self.index).write,

@@ -1,7 +1,8 @@
 use crate::index::Index;
 use crate::plan::plan;
 use crate::service::ServiceView;
-use crate::world::{World, ips, key, pool, svc};
+use crate::status::ConditionKind;
+use crate::world::{World, dual, ips, key, pool, svc};
 
 #[test]
 fn a_foreign_status_is_left_alone_and_its_address_given_to_nobody() {
@@ -189,4 +190,95 @@ fn an_address_that_another_ones_service_shows_too_is_given_to_nobody_when_ours_g
     world.delete("others");
     world.add(svc("c"));
     assert_eq!(world.addresses("c"), ["192.0.2.1"]);
+}
+
+#[test]
+fn a_foreign_status_that_is_cleared_is_not_written_back() {
+    for shown in [&["203.0.113.9"] as &[&str], &["203.0.113.9", "2001:db8::9"]] {
+        let elsewhere = ServiceView {
+            ingress: ips(shown),
+            ..dual("a", false)
+        };
+        let lan = pool("lan", &["192.0.2.1", "2001:db8:1::1"]);
+        for host in [false, true] {
+            let elsewhere = ServiceView {
+                foreign_ingress: host,
+                ..elsewhere.clone()
+            };
+            let mut world = World::new([lan.clone()], [elsewhere]);
+            assert_eq!(world.allocated("a"), (false, "ForeignStatus".into()));
+            world.edit("a", |view| {
+                view.ingress.clear();
+                view.foreign_ingress = false;
+            });
+            assert_eq!(world.addresses("a"), ["192.0.2.1", "2001:db8:1::1"]);
+            assert_eq!(
+                world.service("a").allocated_from.as_deref(),
+                Some("lan,lan")
+            );
+        }
+    }
+    // Without a pool it has none, and the old one is free again.
+    let elsewhere = ServiceView {
+        ingress: ips(&["203.0.113.9"]),
+        ..svc("a")
+    };
+    let mut world = World::new([], [elsewhere]);
+    world.edit("a", |view| view.ingress.clear());
+    assert_eq!(world.addresses("a"), [""; 0]);
+    assert_eq!(world.allocated("a"), (false, "NoPool".into()));
+    world.set_pool(pool("lan", &["203.0.113.9"]));
+    world.delete("a");
+    world.add(svc("b"));
+    assert_eq!(world.addresses("b"), ["203.0.113.9"]);
+}
+
+/// Services that came from a load balancer that lets them share an address.
+#[test]
+fn services_of_one_sharing_key_keep_the_address_they_came_with() {
+    let sharing = |name: &str, key: &str, address: &str| {
+        let mut view = ServiceView {
+            ingress: ips(&[address]),
+            ..svc(name)
+        };
+        view.request.share_key = Some(key.into());
+        view
+    };
+    let mut world = World::new(
+        [pool("lan", &["192.0.2.1-192.0.2.9"])],
+        [
+            sharing("a", "k", "192.0.2.1"),
+            sharing("b", "k", "192.0.2.1"),
+            sharing("other", "o", "192.0.2.1"),
+        ],
+    );
+    world.add(sharing("late", "k", "192.0.2.1"));
+    for world in [&world.restart(), &world] {
+        for (name, others) in [
+            ("a", "default/b, default/late"),
+            ("b", "default/a, default/late"),
+            ("late", "default/a, default/b"),
+        ] {
+            assert_eq!(world.addresses(name), ["192.0.2.1"], "{name}");
+            assert_eq!(world.allocated(name), (true, "SharedAddress".into()));
+            let message = world.message(name, ConditionKind::Allocated);
+            assert!(
+                message.contains(&format!("shared with {others} ")),
+                "{message}"
+            );
+        }
+        assert_eq!(world.addresses("other"), ["192.0.2.2"]);
+    }
+    // A key is no key to what others have: only who shows the address already may stay on it.
+    let mut guess = svc("guess");
+    guess.request.share_key = Some("k".into());
+    guess.request.addresses = Some("192.0.2.1".into());
+    world.add(guess);
+    assert_eq!(world.allocated("guess"), (false, "AddressTaken".into()));
+    // It is free when the last of them goes.
+    world.delete("a");
+    world.delete("late");
+    assert_eq!(world.allocated("b"), (true, "Allocated".into()));
+    world.delete("b");
+    assert_eq!(world.addresses("guess"), ["192.0.2.1"]);
 }

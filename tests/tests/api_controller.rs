@@ -14,6 +14,7 @@ use api_server::{ApiServer, DEADLINE};
 use controller::bench::Bench;
 use controller::objects::{Objects, dual_stack, pool, service};
 use controller::process::Controller;
+use controller::remedies;
 
 /// A replica without a provider.
 fn start(bench: &Bench, name: &str) -> Result<Controller> {
@@ -34,6 +35,7 @@ fn scenarios(bench: &Bench) -> Result<()> {
     let objects = bench.objects();
     let controller = start(bench, "first")?;
     controller.wait_to_lead()?;
+    remedies::all(&objects)?;
     allocates(&objects)?;
     bad_input_is_told_and_stops_nothing(&objects)?;
     pool_status_and_protection(&objects)?;

@@ -56,6 +56,52 @@ fn every_manifest_of_a_command_exists() -> Result<()> {
     Ok(())
 }
 
+/// Remedies that were advised once and that no API server allows, or that show nothing. The others are tried by `api_controller`.
+#[test]
+fn nothing_advises_what_cannot_work() -> Result<()> {
+    // A Service's class is set when it is created, and so is its first family; `kubectl describe` shows no conditions of it.
+    let impossible = [
+        "set spec.loadbalancerclass",
+        "set `spec.loadbalancerclass",
+        "or spec.ipfamilies",
+        "set spec.ipfamilies",
+    ];
+    let mut texts = pages()?;
+    for folder in [
+        "controller/src",
+        "controller/core/src",
+        "speaker/src",
+        "speaker/core/src",
+        "provider-trait/aws/src",
+    ] {
+        texts.extend(files(&Path::new(ROOT).join(folder))?);
+    }
+    ensure!(texts.len() > 100, "only {} texts found", texts.len());
+    let mut found = Vec::new();
+    for path in texts {
+        for line in read(&path)?.lines() {
+            let lower = line.to_lowercase();
+            let describes = lower.contains("describe service") && lower.contains("condition");
+            let denies = lower.contains("does not show");
+            if impossible.iter().any(|advice| lower.contains(advice)) || (describes && !denies) {
+                found.push(format!("{}: {line}", path.display()));
+            }
+        }
+    }
+    ensure!(found.is_empty(), "{found:#?}");
+    Ok(())
+}
+
+/// All files in a folder and those below it.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let (folders, mut found): (Vec<_>, Vec<_>) =
+        entries(folder)?.into_iter().partition(|path| path.is_dir());
+    for folder in folders {
+        found.extend(files(&folder)?);
+    }
+    Ok(found)
+}
+
 /// The pages at the top, and those under docs/.
 fn pages() -> Result<Vec<PathBuf>> {
     let mut pages = entries(Path::new(ROOT))?;

@@ -302,13 +302,13 @@ impl Chooser<'_> {
             .collect();
         if with.is_empty() {
             let message = format!(
-                "AddressPool {} has no {family} addresses",
+                "AddressPool {} has no {family} addresses: add a range, or ask for another pool",
                 names(candidates)
             );
             return Problem::new(Reason::FamilyNotAvailable, message);
         }
         let message = format!(
-            "no {family} address is left in AddressPool {}",
+            "no {family} address is left in AddressPool {}: add a range, or delete a Service",
             names(&with)
         );
         Problem::new(Reason::PoolExhausted, message)

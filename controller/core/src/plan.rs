@@ -227,7 +227,8 @@ fn allocated(choice: &Choice, pools: &[String], shared_with: &str) -> Condition 
             Condition::new(kind, false, problem.reason, problem.message.clone())
         }
         (None, true) => {
-            let message = "the Service names no IP family: set spec.ipFamilies".into();
+            let message =
+                "the Service names no IP family: create it again with spec.ipFamilies".into();
             Condition::new(kind, false, Reason::InvalidRequest, message)
         }
     }

@@ -39,7 +39,8 @@ pub(crate) fn parse(view: &ServiceView) -> Result<Request, Problem> {
             return Err(Problem::new(
                 Reason::InvalidRequest,
                 format!(
-                    "{address} is requested, but the Service has only {}: change the address or spec.ipFamilies",
+                    "{address} is requested, but the Service has only {}: ask for another address, or for both families \
+                     (spec.ipFamilyPolicy)",
                     has.join(" and ")
                 ),
             ));

@@ -5,3 +5,4 @@
 pub(crate) mod bench;
 pub(crate) mod objects;
 pub(crate) mod process;
+pub(crate) mod remedies;

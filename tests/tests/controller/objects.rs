@@ -85,6 +85,11 @@ impl<'a> Objects<'a> {
             .map(drop)
     }
 
+    /// Any command.
+    pub(crate) fn kubectl(&self, args: &[&str]) -> Result<()> {
+        self.kubectl.run(args).map(drop)
+    }
+
     pub(crate) fn patch(&self, service: &str, patch: &str) -> Result<()> {
         self.kubectl
             .run(&[

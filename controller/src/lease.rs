@@ -137,7 +137,7 @@ impl Driver {
                 self.write().await?;
             }
             Decision::Wait(_) => {}
-            Decision::Lost => self.lose("is another's"),
+            Decision::Lost(loss) => self.lose(loss.as_str()),
         }
         Ok(())
     }

@@ -47,7 +47,29 @@ pub enum Decision {
     /// Another leads; nothing changes before this instant unless the record does.
     Wait(Duration),
     /// We led and must stop writing at once.
-    Lost,
+    Lost(Loss),
+}
+
+/// How a leader lost the lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// It is our own, and was not renewed in time.
+    Late,
+    /// It is another's.
+    Taken,
+    /// It was given back or deleted, and not by us.
+    Gone,
+}
+
+impl Loss {
+    /// What to say of the lease.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Late => "was not renewed in time",
+            Self::Taken => "is another's",
+            Self::Gone => "is nobody's: somebody deleted or emptied it",
+        }
+    }
 }
 
 /// Decides from a record (`None`: no Lease object) that we saw in its present form since `first_seen`.
@@ -63,10 +85,11 @@ pub fn evaluate(
 ) -> Decision {
     let mine = record.is_some_and(|record| record.holder == me);
     if let Some(renewed) = renewed {
-        return if mine && may_write(renewed, now, timing) {
-            Decision::Renew
-        } else {
-            Decision::Lost
+        return match record {
+            Some(_) if mine && may_write(renewed, now, timing) => Decision::Renew,
+            Some(_) if mine => Decision::Lost(Loss::Late),
+            Some(record) if !record.holder.is_empty() => Decision::Lost(Loss::Taken),
+            _ => Decision::Lost(Loss::Gone),
         };
     }
     match record {
@@ -150,16 +173,23 @@ mod tests {
                 0,
                 Some(20),
                 30,
-                Decision::Lost,
+                Decision::Lost(Loss::Late),
             ),
-            ("taken from us", Some(&b), 22, Some(20), 22, Decision::Lost),
+            (
+                "taken from us",
+                Some(&b),
+                22,
+                Some(20),
+                22,
+                Decision::Lost(Loss::Taken),
+            ),
             (
                 "released by somebody while we lead",
                 Some(&free),
                 22,
                 Some(20),
                 22,
-                Decision::Lost,
+                Decision::Lost(Loss::Gone),
             ),
             (
                 "deleted while we lead",
@@ -167,7 +197,7 @@ mod tests {
                 22,
                 Some(20),
                 22,
-                Decision::Lost,
+                Decision::Lost(Loss::Gone),
             ),
         ] {
             let decision = evaluate(

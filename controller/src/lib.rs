@@ -23,6 +23,7 @@ mod index;
 mod lease;
 mod losses;
 mod metrics;
+mod outage;
 mod planner;
 mod provision;
 mod retry;

@@ -22,6 +22,7 @@ use crate::events::Events;
 use crate::index::SpeakerReport;
 use crate::lease::Leadership;
 use crate::metrics::{ALL_STORES, Health, Levels, Metrics};
+use crate::outage::Outage;
 use crate::retry::Retries;
 use crate::watch::Change;
 
@@ -75,6 +76,7 @@ pub(crate) struct Planner {
     service_writes: usize,
     announced_writes: usize,
     retries: Retries,
+    outage: Outage,
     tokens: f64,
     refilled: Instant,
     /// The term whose list of Services is in the index.
@@ -102,6 +104,7 @@ impl Planner {
             service_writes: 0,
             announced_writes: 0,
             retries: Retries::default(),
+            outage: Outage::default(),
             tokens: ANNOUNCED_BURST,
             refilled: now,
             listed_term: None,

@@ -8,11 +8,12 @@ use herald_controller_core::{
 };
 use herald_core::ServiceKey;
 use tokio::time::Instant;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::{Planner, ROUND};
 use crate::apply::{ApplyError, apply_announced, apply_pool, apply_service};
 use crate::index::service_view;
+use crate::outage::Trouble;
 
 /// Allocations written at once.
 const SERVICE_WRITES: usize = 8;
@@ -223,9 +224,20 @@ impl Planner {
             Subject::Pool { name, protects } => {
                 self.parts.metrics.wrote("addresspool", outcome, took);
                 self.busy_pools.remove(&name);
+                let trouble = self
+                    .outage
+                    .judge(result.as_ref().err(), Instant::now());
                 // One that is gone plans nothing.
                 if let Err(error) = result {
-                    warn!(pool = %name, error = &error as &dyn std::error::Error, "writing the status failed");
+                    let known = self.parts.index.observed_pool(&name).is_some();
+                    let error = &error as &dyn std::error::Error;
+                    match trouble {
+                        Trouble::Object if known => {
+                            warn!(pool = %name, error, "writing a pool failed, trying again");
+                        }
+                        // Deleted in the same moment, or the API server's trouble, which is told once.
+                        _ => debug!(pool = %name, error, "writing a pool failed"),
+                    }
                     if protects {
                         self.parts.index.protection_failed(&name);
                     }
@@ -269,6 +281,7 @@ impl Planner {
         result: Result<Option<ServiceView>, ApplyError>,
     ) -> bool {
         let key = &view.key;
+        let trouble = self.outage.judge(result.as_ref().err(), Instant::now());
         self.busy.remove(key);
         if self.again.remove(key) {
             self.parts.index.dirty().services.push(key);
@@ -294,7 +307,11 @@ impl Planner {
             Err(error) => {
                 let again = self.retries.failed(key, Instant::now());
                 let error = &error as &dyn std::error::Error;
-                warn!(service = %key, error, ?again, "writing the status failed, trying again");
+                if trouble == Trouble::Object {
+                    warn!(service = %key, error, ?again, "writing the status failed, trying again");
+                } else {
+                    debug!(service = %key, error, ?again, "writing the status failed, trying again");
+                }
                 false
             }
         }

@@ -5,7 +5,7 @@ mod api_server;
 #[path = "api_admission/aws.rs"]
 mod aws;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use herald_tests::wait_for;
 use serde_json::{Value, json};
 
@@ -43,6 +43,8 @@ fn manifests_are_accepted_and_grant_no_more_than_needed() -> Result<()> {
     permissions(&admin)?;
     own_speaker_only(&server)?;
     controller_writes(&server)?;
+    controller_of_pools(&server)?;
+    controller_of_speakers(&server)?;
     aws::overlay(&admin)?;
     nothing_is_left(&admin)
 }
@@ -218,6 +220,163 @@ fn controller_writes(server: &ApiServer) -> Result<()> {
         ensure!(stored["status"]["assignedIPv4"] == 1, "{stored}");
     }
     Ok(())
+}
+
+/// The controller's token changes its own finalizer of a pool, and nothing else of it.
+fn controller_of_pools(server: &ApiServer) -> Result<()> {
+    let admin = server.admin();
+    let create = [
+        "-n",
+        "herald-system",
+        "create",
+        "token",
+        "herald-controller",
+    ];
+    let controller = server.with_token(admin.run(&create)?.trim());
+    let held = r#"{"metadata":{"finalizers":["example.com/theirs"],"labels":{"tier":"gold"}}}"#;
+    let patch = |kubectl: &Kubectl<'_>, patch: &str| {
+        kubectl.run(&[
+            "patch",
+            "addresspool",
+            "lan",
+            "--type=merge",
+            "--patch",
+            patch,
+        ])
+    };
+    patch(&admin, held)?;
+    let before = admin.run(&["get", "addresspool", "lan", "-o=jsonpath={.spec}"])?;
+    for (change, message) in [
+        (
+            r#"{"spec":{"addresses":["198.51.100.0/24"]}}"#,
+            "may not change the spec of an AddressPool",
+        ),
+        (
+            r#"{"spec":{"disabled":true},"metadata":{"finalizers":["heraldlb.io/pool-in-use","example.com/theirs"]}}"#,
+            "may not change the spec of an AddressPool",
+        ),
+        (
+            r#"{"metadata":{"finalizers":null}}"#,
+            "may change no finalizer of an AddressPool but heraldlb.io/pool-in-use",
+        ),
+        (
+            r#"{"metadata":{"finalizers":["example.com/theirs","example.com/more"]}}"#,
+            "may change no finalizer of an AddressPool but heraldlb.io/pool-in-use",
+        ),
+        (
+            r#"{"metadata":{"labels":{"tier":"tin"}}}"#,
+            "may not change labels, annotations and owners",
+        ),
+        (
+            r#"{"metadata":{"annotations":{"example.com/note":"x"}}}"#,
+            "may not change labels, annotations and owners",
+        ),
+    ] {
+        // The policy takes hold a moment after it was stored, which was at the start of this test.
+        let error = patch(&controller, change).err();
+        let error = error.with_context(|| format!("{change} was accepted"))?;
+        let error = format!("{error:#}");
+        ensure!(error.contains(message), "{change}: {error}");
+    }
+    for ours in [
+        r#"{"metadata":{"finalizers":["heraldlb.io/pool-in-use","example.com/theirs"]}}"#,
+        r#"{"metadata":{"finalizers":["example.com/theirs"]}}"#,
+    ] {
+        patch(&controller, ours)?;
+    }
+    let after = admin.run(&["get", "addresspool", "lan", "-o=jsonpath={.spec}"])?;
+    ensure!(before == after, "the spec was {before} and is {after}");
+    // The administrator may do all that.
+    patch(
+        &admin,
+        r#"{"metadata":{"finalizers":null,"labels":{"tier":null}}}"#,
+    )
+    .map(drop)
+}
+
+/// The controller's token says of a Speaker that it is silent, and nothing else; what the speaker says itself comes over it.
+fn controller_of_speakers(server: &ApiServer) -> Result<()> {
+    let admin = server.admin();
+    let create = [
+        "-n",
+        "herald-system",
+        "create",
+        "token",
+        "herald-controller",
+    ];
+    let controller = server.with_token(admin.run(&create)?.trim());
+    let condition = |kind: &str, status: &str| {
+        json!({
+            "type": kind, "status": status, "reason": "Test", "message": "",
+            "lastTransitionTime": "2026-11-21T10:00:00Z",
+        })
+    };
+    let apply = |kubectl: &Kubectl<'_>, manager: &str, status: &Value| {
+        let manager = format!("--field-manager={manager}");
+        let status = object("Speaker", "n2", "status", status);
+        kubectl.run_with(
+            &[
+                "apply",
+                "--server-side",
+                "--force-conflicts",
+                &manager,
+                "--subresource=status",
+                "-f",
+                "-",
+            ],
+            &status,
+        )
+    };
+    let own = json!({
+        "podName": "p", "ownedCount": 2, "owned": [{ "address": "192.0.2.1" }],
+        "conditions": [condition("Ready", "True"), condition("KernelSettings", "True")],
+    });
+    let speaks = || apply(&admin, "herald-speaker", &own);
+    let ready = || -> Result<String> {
+        let path =
+            r#"-o=jsonpath={.status.conditions[?(@.type=="Ready")].status}{.status.ownedCount}"#;
+        admin.run(&["get", "speaker", "n2", path])
+    };
+    speaks()?;
+    let only = |condition: Value| json!({ "conditions": [condition] });
+    let silent = only(condition("Ready", "Unknown"));
+    for (change, message) in [
+        (
+            json!({ "ownedCount": 0 }),
+            "nothing of a Speaker but its condition Ready",
+        ),
+        (
+            json!({ "podName": "x" }),
+            "nothing of a Speaker but its condition Ready",
+        ),
+        (
+            json!({ "serviceProxy": "off" }),
+            "nothing of a Speaker but its condition Ready",
+        ),
+        (
+            only(condition("KernelSettings", "Unknown")),
+            "no condition of a Speaker but Ready",
+        ),
+        (
+            only(condition("Other", "True")),
+            "no condition of a Speaker but Ready",
+        ),
+        (
+            only(condition("Ready", "False")),
+            "the condition Ready of a Speaker to Unknown only",
+        ),
+    ] {
+        let error = apply(&controller, "herald-controller-speaker", &change).err();
+        let error = error.with_context(|| format!("{change} was accepted"))?;
+        let error = format!("{error:#}");
+        ensure!(error.contains(message), "{change}: {error}");
+    }
+    apply(&controller, "herald-controller-speaker", &silent)?;
+    ensure!(ready()? == "Unknown2", "marked, it says {}", ready()?);
+    speaks()?;
+    ensure!(ready()? == "True2", "it spoke, and says {}", ready()?);
+    apply(&controller, "herald-controller-speaker", &silent)?;
+    speaks().map(drop)
 }
 
 /// A speaker's token may write the Speaker of its node, no other; without a node it may write none.
@@ -417,7 +576,7 @@ fn permissions(admin: &Kubectl<'_>) -> Result<()> {
             "patch",
             "speakers.heraldlb.io/status",
             "",
-            false,
+            true,
         ),
         (
             "controller",

@@ -26,6 +26,8 @@ pub mod speaker {
     pub const NO_INTERFACE: &str = "NoInterface";
     /// [`READY`] is False: the node's rules are not in place.
     pub const DATA_PATH_NOT_SYNCED: &str = "DataPathNotSynced";
+    /// [`READY`] is Unknown, which the controller says: the speaker has been silent for too long. It says Ready anew itself.
+    pub const SILENT: &str = "Silent";
     /// [`DATA_PATH_SYNCED`] is True: the rules are in the kernel.
     pub const SYNCED: &str = "Synced";
     /// [`DATA_PATH_SYNCED`] is False: no rules were written yet.

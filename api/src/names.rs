@@ -58,6 +58,9 @@ pub mod field_manager {
     /// The controller: status and finalizer of AddressPools.
     pub const CONTROLLER_POOL: &str = "herald-controller-pool";
 
+    /// The controller: the condition Ready of a Speaker that is silent.
+    pub const CONTROLLER_SPEAKER: &str = "herald-controller-speaker";
+
     /// The controller: the condition `heraldlb.io/target-health` of pods that have it as a readiness gate.
     pub const CONTROLLER_READINESS: &str = "herald-controller-readiness";
 

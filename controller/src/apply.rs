@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use herald_api::names::{POOL_IN_USE_FINALIZER, field_manager};
-use herald_api::{AddressPool, annotations, conditions};
+use herald_api::{AddressPool, Speaker, annotations, conditions};
 use herald_controller_core::{
     AnnouncedStep, Condition, Desired, PoolObserved, PoolPlan, PoolStatus, ServiceView, Write,
 };
@@ -18,6 +18,8 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource as _};
 use serde_json::{Value, json};
+
+use crate::index::SpeakerSeen;
 
 /// Longest time a write may take. Together with the lease's deadline it stays below the lease's duration, so that no write of
 /// an old leader arrives under a new one.
@@ -236,6 +238,36 @@ fn pool_status_body(observed: &PoolObserved, status: &PoolStatus, now: &str) -> 
             "lastTransitionTime": since.map_or(now, |(_, since)| since),
         }],
     })
+}
+
+/// Says of a silent speaker that nobody knows whether it is Ready. The version in the body makes a write to an object that has
+/// changed since fail: whoever renews is not silent.
+pub(crate) async fn apply_silent(
+    client: Client,
+    name: String,
+    seen: SpeakerSeen,
+) -> Result<(), ApplyError> {
+    let message = format!(
+        "the speaker has not been heard of for 30 s: all that stands here is its last word. See kubectl get pods -A -o wide \
+         --field-selector spec.nodeName={name}; if the node is to have no speaker any more: kubectl delete speaker {name}"
+    );
+    let body = json!({
+        "apiVersion": "heraldlb.io/v1alpha1",
+        "kind": "Speaker",
+        "metadata": { "name": name, "uid": seen.uid, "resourceVersion": seen.version },
+        "status": { "conditions": [{
+            "type": conditions::speaker::READY,
+            "status": "Unknown",
+            "reason": conditions::speaker::SILENT,
+            "message": message,
+            "lastTransitionTime": now(),
+        }] },
+    });
+    let api: Api<Speaker> = Api::all(client);
+    let parameters = PatchParams::apply(field_manager::CONTROLLER_SPEAKER).force();
+    let patch = Patch::Apply(&body);
+    timely(api.patch_status(&name, &parameters, &patch)).await?;
+    Ok(())
 }
 
 /// The time as conditions write it, in whole seconds.

@@ -208,6 +208,17 @@ pub(crate) fn advertisement_view(advertisement: &L2Advertisement) -> Advertiseme
 pub(crate) struct SpeakerReport {
     pub(crate) view: SpeakerView,
     pub(crate) renewal: String,
+    /// The object as it was seen: one that has changed since is not marked.
+    pub(crate) seen: SpeakerSeen,
+}
+
+/// Which Speaker object was seen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SpeakerSeen {
+    pub(crate) uid: String,
+    pub(crate) version: String,
+    /// The controller has marked it as silent.
+    pub(crate) silent: bool,
 }
 
 /// A Speaker, compact; whether it is live follows from when we saw its renewals change.
@@ -229,15 +240,26 @@ pub(crate) fn speaker_report(speaker: &Speaker) -> SpeakerReport {
             .filter_map(|text| text.parse().ok());
         (interface.name.clone(), subnets.collect())
     });
+    let ready = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == conditions::speaker::READY);
+    let silent = ready.is_some_and(|ready| ready.reason == conditions::speaker::SILENT);
     let view = SpeakerView {
         node: speaker.name_any().into(),
         live: true,
+        speaks: ready.is_some() && !silent,
         owned: owned.collect(),
         conflicts: conflicts.collect(),
         interfaces: interfaces.collect(),
     };
     SpeakerReport {
         view,
+        seen: SpeakerSeen {
+            uid: speaker.uid().unwrap_or_default(),
+            version: speaker.resource_version().unwrap_or_default(),
+            silent,
+        },
         renewal: status
             .renew_time
             .map(|time| time.0.to_string())

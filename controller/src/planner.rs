@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, error, info};
 
 use crate::events::Events;
-use crate::index::SpeakerReport;
+use crate::index::{SpeakerReport, SpeakerSeen};
 use crate::lease::Leadership;
 use crate::metrics::{ALL_STORES, Health, Levels, Metrics};
 use crate::outage::Outage;
@@ -62,6 +62,23 @@ pub(crate) struct Parts {
     pub(crate) relist: watch::Sender<u64>,
 }
 
+/// The last renewal of a speaker.
+#[derive(Debug)]
+struct Renewal {
+    /// The mark by which renewals are told apart.
+    mark: String,
+    /// When we saw it change, or saw the speaker for the first time; `None` for one that was marked as silent then.
+    at: Option<Instant>,
+    seen: SpeakerSeen,
+}
+
+impl Renewal {
+    fn is_live(&self, now: Instant) -> bool {
+        self.at
+            .is_some_and(|at| now.duration_since(at) < SPEAKER_LIVE)
+    }
+}
+
 /// The owner of the index.
 pub(crate) struct Planner {
     parts: Parts,
@@ -83,8 +100,10 @@ pub(crate) struct Planner {
     listed_term: Option<u64>,
     /// The term in which the holdings were rebuilt.
     led_term: Option<u64>,
-    /// Last renewal of each speaker, and when we saw it.
-    renewals: HashMap<Arc<str>, (String, Instant)>,
+    /// Last renewal of each speaker.
+    renewals: HashMap<Arc<str>, Renewal>,
+    /// Speakers that are being marked as silent.
+    busy_speakers: HashSet<Arc<str>>,
     /// When Services without an address were first seen.
     waiting_since: HashMap<ServiceKey, Instant>,
     passed: Instant,
@@ -110,6 +129,7 @@ impl Planner {
             listed_term: None,
             led_term: None,
             renewals: HashMap::new(),
+            busy_speakers: HashSet::new(),
             waiting_since: HashMap::new(),
             passed: now,
         }
@@ -205,6 +225,11 @@ impl Planner {
         let complete = self.parts.health.synced.load(Ordering::Relaxed) == ALL_STORES;
         if complete && self.listed_term == Some(term) && self.led_term != Some(term) {
             self.led_term = Some(term);
+            // While nobody could write, nobody could renew either: everyone has the whole time again.
+            let now = Instant::now();
+            for renewal in self.renewals.values_mut() {
+                renewal.at = renewal.at.map(|_| now);
+            }
             self.parts.index.lead();
             let services = self.parts.index.services().count();
             info!(
@@ -234,9 +259,10 @@ impl Planner {
             .health
             .beat
             .store(u64::try_from(beat).unwrap_or(u64::MAX), Ordering::Relaxed);
-        for (node, (_, seen)) in &self.renewals {
-            let live = now.duration_since(*seen) < SPEAKER_LIVE;
-            self.parts.index.set_speaker_live(node, live);
+        for (node, renewal) in &self.renewals {
+            self.parts
+                .index
+                .set_speaker_live(node, renewal.is_live(now));
         }
         if now.duration_since(self.passed) > FULL_PASS {
             self.passed = now;
@@ -244,6 +270,7 @@ impl Planner {
         }
         if self.may_write() {
             self.plan_pools();
+            self.mark_silent_speakers();
         }
         let leading = self.may_write();
         let index = &mut self.parts.index;

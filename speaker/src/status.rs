@@ -60,6 +60,14 @@ impl fmt::Debug for Writer {
     }
 }
 
+/// Whether the controller put its own word over the condition Ready.
+fn called_silent(answer: &Read<Speaker>) -> bool {
+    let status = answer.object().and_then(|speaker| speaker.status.as_ref());
+    let all = status.into_iter().flat_map(|status| &status.conditions);
+    let mut ready = all.filter(|c| c.type_ == conditions::speaker::READY);
+    ready.any(|condition| condition.reason == conditions::speaker::SILENT)
+}
+
 impl Writer {
     pub(crate) fn new(
         client: Client,
@@ -135,14 +143,21 @@ impl Writer {
                 .await?;
             tracing::debug!(
                 version = report.version,
-                resource_version = object,
+                resource_version = object.resource_version(),
                 "wrote the Speaker's status"
             );
         }
         if renew {
             let status = json!({ "renewTime": MicroTime(Timestamp::now()) });
-            self.apply(field_manager::SPEAKER_RENEW, &status, report.version)
+            let object = self
+                .apply(field_manager::SPEAKER_RENEW, &status, report.version)
                 .await?;
+            if !changed && called_silent(&object) {
+                tracing::info!("was taken for silent: says anew what it is");
+                let status = self.status(report);
+                self.apply(field_manager::SPEAKER, &json!(status), report.version)
+                    .await?;
+            }
         }
         Ok(())
     }
@@ -183,13 +198,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Applies fields of the status; returns the object's new resource version.
+    /// Applies fields of the status; returns the object as it is then.
     async fn apply(
         &mut self,
         manager: &str,
         status: &serde_json::Value,
         version: u64,
-    ) -> Result<String, String> {
+    ) -> Result<Read<Speaker>, String> {
         let name = &*self.identity.node;
         let object = json!({
             "apiVersion": format!("{}/{}", names::GROUP, names::VERSION),
@@ -207,7 +222,7 @@ impl Writer {
             .observations
             .send(Observation::Written { version })
             .await;
-        Ok(object.resource_version().unwrap_or_default())
+        Ok(object)
     }
 
     fn status(&mut self, report: &Report) -> SpeakerStatus {

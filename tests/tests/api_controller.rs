@@ -45,6 +45,7 @@ fn scenarios(bench: &Bench) -> Result<()> {
     frees_addresses(&objects)?;
     announced_follows_the_speakers(&objects)?;
     admin_pages(&controller)?;
+    a_silent_speaker_is_marked(&objects)?;
     let controller = restarts_without_a_write(bench, &objects, controller)?;
     controller.stop()?;
     killed_in_the_middle_of_200(bench, &objects)?;
@@ -367,6 +368,47 @@ fn announced_follows_the_speakers(objects: &Objects<'_>) -> Result<()> {
     ensure!(objects.addresses("web")? == ["192.0.2.40"]);
     objects.wait_for_condition("web", "heraldlb.io/Allocated", "True", "Allocated")?;
     Ok(())
+}
+
+/// Its last word would stand for ever: it is dead, or its node is no longer in the DaemonSet.
+fn a_silent_speaker_is_marked(objects: &Objects<'_>) -> Result<()> {
+    let ready = |node: &str| -> Result<String> {
+        let column = r#"-o=jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
+        objects.show(&["speaker", node, column])
+    };
+    let own = json!({ "status": { "conditions": [{
+        "type": "Ready", "status": "True", "reason": "Running", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }] } });
+    for node in ["n1", "n2"] {
+        objects.patch_status(&format!("speaker/{node}"), &own.to_string())?;
+        wait_for(&format!("the mark on {node}"), DEADLINE, || {
+            Ok((ready(node)? == "Unknown").then_some(()))
+        })?;
+        let speaker = objects.get(&["speaker", node])?;
+        let mark = &speaker["status"]["conditions"][0];
+        ensure!(mark["reason"] == "Silent", "{mark}");
+    }
+    // Nobody announces by them any more, and a new controller does not believe them again.
+    wait_for(
+        "the Services to say that nobody announces them",
+        DEADLINE,
+        || {
+            let services = objects.services()?;
+            let announced = services.iter().find(|(_, service)| {
+                let conditions = service["status"]["conditions"].as_array();
+                let mut conditions = conditions.into_iter().flatten();
+                conditions.any(|c| {
+                    c["type"] == "heraldlb.io/Announced"
+                        && (c["status"] == "True" || c["reason"] == "Pending")
+                })
+            });
+            if let Some((name, service)) = announced {
+                bail!("{name} says {}", service["status"]["conditions"]);
+            }
+            Ok(Some(()))
+        },
+    )
 }
 
 fn admin_pages(controller: &Controller) -> Result<()> {

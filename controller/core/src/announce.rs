@@ -33,6 +33,8 @@ pub struct SpeakerView {
     pub node: Arc<str>,
     /// Renewed lately, by the observer's own clock.
     pub live: bool,
+    /// Its condition Ready is its own word, True or False.
+    pub speaks: bool,
     /// Addresses it announces.
     pub owned: BTreeSet<IpAddr>,
     /// Addresses that another host answers for, with that host's hardware address.

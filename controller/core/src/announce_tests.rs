@@ -11,6 +11,7 @@ fn speaker(node: &str, owned: &[&str]) -> SpeakerView {
     SpeakerView {
         node: node.into(),
         live: true,
+        speaks: true,
         owned: owned.iter().map(|text| ip(text)).collect(),
         conflicts: Vec::new(),
         interfaces: vec![("eth0".into(), vec!["192.0.2.77/24".parse().unwrap()])],

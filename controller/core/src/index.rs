@@ -21,6 +21,7 @@ use crate::pool::PoolView;
 use crate::service::ServiceView;
 
 mod observe;
+mod outlast;
 mod queue;
 
 pub use queue::{Dirty, Queue};
@@ -193,17 +194,6 @@ impl Index {
         self.observed_pools.get(name)
     }
 
-    /// Whether a pool may give addresses in a moment, when its finalizer is on it.
-    pub(crate) fn awaits_finalizer(&self) -> bool {
-        let mut waiting = self.allocator.unprotected();
-        waiting.any(|name| !self.unprotectable.contains(name))
-    }
-
-    /// Whether pool `name`'s finalizer could not be written.
-    pub(crate) fn is_unprotectable(&self, name: &str) -> bool {
-        self.unprotectable.contains(name)
-    }
-
     /// All speakers, by node.
     pub fn speakers(&self) -> impl Iterator<Item = &SpeakerView> {
         self.speakers.values()
@@ -289,31 +279,6 @@ impl Index {
         self.collect_touched();
     }
 
-    /// Lets `key` keep what its status shows beside others of the same sharing key that show it too: they came together from a
-    /// load balancer that lets Services share an address, and moving one would break it.
-    fn share(&mut self, key: &ServiceKey, shown: &[IpAddr]) {
-        for address in shown {
-            let shares = |other: &ServiceKey| {
-                let of = |key| self.services.get(key).and_then(ServiceView::share_key);
-                of(key).is_some() && of(key) == of(other)
-            };
-            let holders = self.allocator.holders(*address);
-            if !holders.is_empty() && holders.iter().all(shares) {
-                self.allocator.share(key, *address);
-            }
-        }
-        self.mark_sharers(key);
-    }
-
-    /// Each of several Services on one address names the others.
-    fn mark_sharers(&mut self, key: &ServiceKey) {
-        if self.leading {
-            for other in self.allocator.sharers(key) {
-                self.dirty.services.push(other);
-            }
-        }
-    }
-
     fn claim_all(&mut self) {
         let mut keys = self.keys_by_age();
         keys.sort_by_key(|key| {
@@ -386,14 +351,6 @@ impl Index {
         for key in self.allocator.holders(address) {
             self.dirty.announced.push(key);
         }
-    }
-
-    /// Pools that are being deleted go as soon as nothing needs them.
-    fn mark_leaving_pools(&mut self) {
-        let leaving = self.pools.values().filter(|pool| pool.deleting);
-        self.dirty
-            .pools
-            .extend(leaving.map(|pool| pool.name.clone()));
     }
 
     fn mark_announced(&mut self) {

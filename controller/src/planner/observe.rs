@@ -8,8 +8,8 @@ use herald_controller_core::{AdvertisementView, PoolObserved, PoolView, ServiceV
 use herald_core::{Labels, ServiceKey};
 use tokio::time::Instant;
 
-use super::{Input, Planner, SPEAKER_LIVE};
-use crate::index::SpeakerReport;
+use super::{Input, Planner, Renewal};
+use crate::index::{SpeakerReport, SpeakerSeen};
 use crate::watch::Change;
 
 impl Planner {
@@ -170,15 +170,25 @@ impl Planner {
     /// A renewal counts from when we saw it change: other nodes' clocks are not trusted.
     fn observe_speaker(&mut self, report: SpeakerReport) {
         let now = Instant::now();
-        let SpeakerReport { mut view, renewal } = report;
-        let seen = self
-            .renewals
-            .entry(view.node.clone())
-            .or_insert_with(|| (renewal.clone(), now));
-        if seen.0 != renewal {
-            *seen = (renewal, now);
+        let SpeakerReport {
+            mut view,
+            renewal: mark,
+            seen,
+        } = report;
+        // A dead speaker's last word is not news to a controller that has just started.
+        let first = (!seen.silent).then_some(now);
+        let new = || Renewal {
+            mark: mark.clone(),
+            at: first,
+            seen: SpeakerSeen::default(),
+        };
+        let known = self.renewals.entry(view.node.clone()).or_insert_with(new);
+        if known.mark != mark {
+            known.mark.clone_from(&mark);
+            known.at = Some(now);
         }
-        view.live = now.duration_since(seen.1) < SPEAKER_LIVE;
+        known.seen = seen;
+        view.live = known.is_live(now);
         self.parts.index.observe_speaker(&view);
     }
 

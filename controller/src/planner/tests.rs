@@ -217,3 +217,51 @@ async fn no_address_is_written_before_its_pool_has_the_finalizer() {
     bench.planner.dispatch();
     assert_eq!(bench.planner.service_writes, 1);
 }
+
+fn report(renewal: &str, reason: &str) -> SpeakerReport {
+    let object = json!({
+        "apiVersion": "heraldlb.io/v1alpha1", "kind": "Speaker",
+        "metadata": { "name": "n1", "uid": "u", "resourceVersion": renewal.len().to_string() },
+        "status": { "renewTime": renewal, "conditions": [{
+            "type": "Ready", "status": "True", "reason": reason, "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }] },
+    });
+    crate::index::speaker_report(&serde_json::from_value(object).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_speaker_that_is_not_renewed_is_marked_once_and_believed_again_when_it_speaks() {
+    let mut bench = Bench::new(Vec::new());
+    let see = |bench: &mut Bench, report| {
+        bench.planner.observe(Input::Speakers(Change::One(report)));
+        bench.lead(1);
+        bench.planner.tick();
+        bench.planner.busy_speakers.len()
+    };
+    let first = "2026-01-01T00:00:01.000000Z";
+    assert_eq!(see(&mut bench, report(first, "Running")), 0);
+    tokio::time::advance(SPEAKER_LIVE).await;
+    let again = "2026-01-01T00:00:02.000000Z";
+    assert_eq!(see(&mut bench, report(again, "Running")), 0);
+    tokio::time::advance(SPEAKER_LIVE).await;
+    assert_eq!(see(&mut bench, report(again, "Running")), 1);
+    assert_eq!(
+        see(&mut bench, report(again, "Running")),
+        1,
+        "once at a time"
+    );
+    while !bench.planner.busy_speakers.is_empty() {
+        bench.finish_one_write().await;
+    }
+    // Marked: nothing more to do, also for the next controller, which does not take it for live.
+    assert_eq!(see(&mut bench, report(again, "Silent")), 0);
+    let mut next = Bench::new(Vec::new());
+    assert_eq!(see(&mut next, report(again, "Silent")), 0);
+    assert!(!next.planner.parts.index.speakers().any(|one| one.live));
+    for bench in [&mut bench, &mut next] {
+        let renewed = "2026-01-01T00:00:03.000000Z";
+        assert_eq!(see(bench, report(renewed, "Running")), 0);
+        assert!(bench.planner.parts.index.speakers().all(|one| one.live));
+    }
+}

@@ -8,10 +8,10 @@ use herald_controller_core::{
 };
 use herald_core::ServiceKey;
 use tokio::time::Instant;
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{Planner, ROUND};
-use crate::apply::{ApplyError, apply_announced, apply_pool, apply_service};
+use crate::apply::{ApplyError, apply_announced, apply_pool, apply_service, apply_silent};
 use crate::index::service_view;
 use crate::outage::Trouble;
 
@@ -36,6 +36,8 @@ enum Subject {
         view: ServiceView,
         notice: Option<Notice>,
     },
+    /// The mark on a silent speaker.
+    Speaker { node: Arc<str> },
     Pool {
         name: Arc<str>,
         /// It puts our finalizer on it.
@@ -197,6 +199,28 @@ impl Planner {
         });
     }
 
+    /// A speaker that died, or whose pod is gone, cannot take its last word back.
+    pub(super) fn mark_silent_speakers(&mut self) {
+        let silent: Vec<Arc<str>> = self.parts.index.silent_speakers().cloned().collect();
+        for node in silent {
+            let Some(renewal) = self.renewals.get(&node) else {
+                continue;
+            };
+            if !self.busy_speakers.insert(node.clone()) {
+                continue;
+            }
+            let (client, seen, name) = (
+                self.parts.client.clone(),
+                renewal.seen.clone(),
+                node.to_string(),
+            );
+            info!(%node, "the speaker is silent: its condition Ready becomes Unknown");
+            self.start(Subject::Speaker { node }, async move {
+                apply_silent(client, name, seen).await.map(|()| None)
+            });
+        }
+    }
+
     fn start(
         &mut self,
         subject: Subject,
@@ -221,12 +245,24 @@ impl Planner {
         } = done;
         let outcome = result.as_ref().map_or_else(ApplyError::outcome, |_| "ok");
         match subject {
+            Subject::Speaker { node } => {
+                self.parts.metrics.wrote("speaker", outcome, took);
+                self.busy_speakers.remove(&node);
+                let trouble = self.outage.judge(result.as_ref().err(), Instant::now());
+                if let Err(error) = result {
+                    // A conflict: it spoke, or went, in the same moment. Else the next look tries again.
+                    let error = &error as &dyn std::error::Error;
+                    if trouble == Trouble::Object && outcome != "conflict" {
+                        warn!(%node, error, "marking the silent speaker failed");
+                    } else {
+                        debug!(%node, error, "marking the silent speaker failed");
+                    }
+                }
+            }
             Subject::Pool { name, protects } => {
                 self.parts.metrics.wrote("addresspool", outcome, took);
                 self.busy_pools.remove(&name);
-                let trouble = self
-                    .outage
-                    .judge(result.as_ref().err(), Instant::now());
+                let trouble = self.outage.judge(result.as_ref().err(), Instant::now());
                 // One that is gone plans nothing.
                 if let Err(error) = result {
                     let known = self.parts.index.observed_pool(&name).is_some();

@@ -129,6 +129,11 @@ impl<'a> Objects<'a> {
         Ok(serde_json::from_str(&self.kubectl.run(&args)?)?)
     }
 
+    /// What `kubectl get` prints.
+    pub(crate) fn show(&self, what: &[&str]) -> Result<String> {
+        self.kubectl.run(&[&["get"], what].concat())
+    }
+
     pub(crate) fn addresses(&self, name: &str) -> Result<Vec<String>> {
         Ok(addresses(&self.service(name)?))
     }

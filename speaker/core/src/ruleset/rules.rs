@@ -1,6 +1,8 @@
 //! The rules of every chain, as the kernel's expressions. Only forms that `nft` can list: no key holds what a lookup
 //! loaded, and every rule writes the registers it reads.
 
+mod refuse;
+
 use std::sync::Arc;
 
 use herald_nft::{
@@ -11,14 +13,12 @@ use herald_nft::{
 use super::layout::{NODE_PORT_SHORT, SHORT, SetId};
 use super::pick::{Pick, PickKind, REJECT};
 
+pub(super) use refuse::{refuse_forwarded, refuse_output};
+
 type Steps = Vec<Expression>;
 
 /// `RTN_LOCAL`.
 const ROUTE_LOCAL: u32 = 2;
-/// `IPPROTO_ICMPV6`.
-const ICMPV6: u8 = 58;
-/// `ND_NEIGHBOR_SOLICIT`.
-const NEIGHBOUR_SOLICITATION: u8 = 135;
 /// `IPS_DST_NAT`.
 const STATUS_DNAT: u32 = 0x20;
 
@@ -197,71 +197,6 @@ pub(super) fn dispatch(family: Family, steps_aside: bool) -> Vec<Steps> {
     ];
     let first = steps_aside.then(without_sign_of_life);
     first.into_iter().chain(rules).collect()
-}
-
-/// Where a packet for this address goes nowhere else: nobody translated it, so it would be sent out again, and come back
-/// from the router.
-fn refuse_own(family: Family, unless_local: bool, steps_aside: bool) -> Vec<Steps> {
-    // The usual packet ends here, after one lookup.
-    let others = vec![
-        load_address(family, End::Destination, 0),
-        lookup(SetId::OwnAddresses, LookupResult::TestAbsent),
-        Expression::Verdict(Verdict::Return),
-    ];
-    let mut refuse = Vec::new();
-    if unless_local {
-        refuse.extend(local(FibAddress::Destination, false));
-    }
-    refuse.push(Expression::Verdict(Verdict::Goto(Arc::from(REJECT))));
-    let mut rules = vec![others];
-    rules.extend(steps_aside.then(without_sign_of_life));
-    rules.push(refuse);
-    rules
-}
-
-/// Packets on their way through this node to an address of ours: of a port that no Service has, of another protocol, of a
-/// connection that nobody knows.
-pub(super) fn refuse_forwarded(family: Family, steps_aside: bool) -> Vec<Steps> {
-    let mut rules = refuse_own(family, false, steps_aside);
-    if family == Family::Ipv6 {
-        // A neighbour that asks whether we are still there: the announcer answers.
-        let mut solicitation = compare(
-            Expression::Meta {
-                key: MetaKey::L4Protocol,
-                to: Register::FIRST,
-            },
-            &[ICMPV6],
-        );
-        solicitation.extend(compare(
-            Expression::Payload {
-                base: PayloadBase::Transport,
-                offset: 0,
-                length: 1,
-                to: Register::FIRST,
-            },
-            &[NEIGHBOUR_SOLICITATION],
-        ));
-        solicitation.push(Expression::Verdict(Verdict::Drop));
-        rules.insert(rules.len() - 1, solicitation);
-    }
-    rules
-}
-
-/// The same from this node itself, except where the address is one of its own: then it is the host's to answer.
-pub(super) fn refuse_output(family: Family, steps_aside: bool) -> Vec<Steps> {
-    refuse_own(family, true, steps_aside)
-}
-
-/// The load, then compared.
-fn compare(load: Expression, value: &[u8]) -> Steps {
-    vec![
-        load,
-        Expression::Compare {
-            from: Register::FIRST,
-            equal: true,
-            value: value.to_vec(),
-        },
-    ]
 }
 
 /// Port unreachable.

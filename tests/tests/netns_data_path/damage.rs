@@ -182,12 +182,17 @@ fn who_fights_with_us_cannot_keep_us_busy() -> Result<()> {
     loop {
         match state(&mut proxy)? {
             DataPathReport::Ready if in_line(&lab, &proxy).is_ok() => break,
-            DataPathReport::Ready | DataPathReport::Damaged { .. } => {}
+            // The other may be quicker twice in a row: then nothing can be applied for a moment.
+            DataPathReport::Ready
+            | DataPathReport::Damaged { .. }
+            | DataPathReport::Unavailable { .. } => {}
             other => anyhow::bail!("{other:?}"),
         }
     }
     let comparisons = u128::from(proxy.handle.comparisons() - before);
-    let allowed = 6 + start.elapsed().as_millis() / Duration::from_millis(500).as_millis();
+    let rounds = 6 + start.elapsed().as_millis() / Duration::from_millis(500).as_millis();
+    // A transaction that fails for want of its table compares once more.
+    let allowed = 4 * rounds;
     ensure!(
         comparisons <= allowed,
         "compared {comparisons} times where {allowed} were allowed"

@@ -17,6 +17,9 @@ fn external_frontends_reach_every_pod_masqueraded() -> Result<()> {
         return Ok(());
     }
     let lab = Lab::with_servers("lb")?;
+    // So few ports that one would come twice if its client had given it back.
+    lab.client
+        .sysctl("ipv4/ip_local_port_range", "40000 40063")?;
     let mut proxy = Proxy::start(&lab.node, ServiceProxy::External)?;
     proxy.put(web(), &[near(), far()].concat());
     let synced = proxy.replace()?;

@@ -128,8 +128,8 @@ pub(crate) fn tcp_once(target: SocketAddr, patience: Duration) -> io::Result<Out
     }
 }
 
-/// One UDP datagram and its answer, in the current namespace.
-pub(crate) fn udp_once(target: SocketAddr, patience: Duration) -> io::Result<Outcome> {
+/// One UDP datagram and its answer, in the current namespace. The socket keeps its port until it is dropped.
+fn udp_holding(target: SocketAddr, patience: Duration) -> io::Result<(Outcome, UdpSocket)> {
     let any: IpAddr = if target.is_ipv4() {
         Ipv4Addr::UNSPECIFIED.into()
     } else {
@@ -144,10 +144,11 @@ pub(crate) fn udp_once(target: SocketAddr, patience: Duration) -> io::Result<Out
         sent => drop(sent?),
     }
     let mut buffer = [0; 128];
-    match socket.recv(&mut buffer) {
+    let outcome = match socket.recv(&mut buffer) {
         Ok(length) => parse(&String::from_utf8_lossy(&buffer[..length])),
         Err(error) => failure(error),
-    }
+    };
+    Ok((outcome?, socket))
 }
 
 /// The transport protocols every scenario is tried with.
@@ -163,7 +164,7 @@ impl Transport {
     pub(crate) fn once(self, target: SocketAddr, patience: Duration) -> io::Result<Outcome> {
         match self {
             Self::Tcp => tcp_once(target, patience),
-            Self::Udp => udp_once(target, patience),
+            Self::Udp => udp_holding(target, patience).map(|(outcome, _)| outcome),
         }
     }
 }
@@ -192,17 +193,26 @@ pub(crate) fn ask_in_vain(
     outcome.with_context(|| format!("{transport:?} to {target}"))
 }
 
-/// Many tries from `namespace`, one after the other, all of which must be answered.
+/// Many tries from `namespace`, one after the other, all of which must be answered. Each is a connection of its own: a UDP
+/// port that came twice would still be known to connection tracking. TCP's are safe, since the client closes first and
+/// keeps its port for a minute.
 pub(crate) fn ask_often(
     namespace: &Netns,
     transport: Transport,
     target: SocketAddr,
     times: usize,
 ) -> Result<Vec<Outcome>> {
+    let mut held = Vec::new();
     let outcomes: io::Result<Vec<_>> = namespace.enter(|| {
-        (0..times)
-            .map(|_| transport.once(target, PATIENCE))
-            .collect()
+        let mut once = || match transport {
+            Transport::Tcp => tcp_once(target, PATIENCE),
+            Transport::Udp => {
+                let (outcome, socket) = udp_holding(target, PATIENCE)?;
+                held.push(socket);
+                Ok(outcome)
+            }
+        };
+        (0..times).map(|_| once()).collect()
     })?;
     outcomes.with_context(|| format!("{transport:?} to {target}"))
 }

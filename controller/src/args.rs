@@ -96,6 +96,16 @@ impl Args {
             .map(str::to_owned)
             .collect()
     }
+
+    /// Those of them that are addresses, not names.
+    pub(crate) fn apiserver_addresses(&self) -> Vec<IpAddr> {
+        let urls = self.apiservers();
+        let hosts = urls.iter().filter_map(|url| {
+            let uri: axum::http::Uri = url.parse().ok()?;
+            uri.host()?.trim_matches(['[', ']']).parse().ok()
+        });
+        hosts.collect()
+    }
 }
 
 #[cfg(test)]

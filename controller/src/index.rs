@@ -9,8 +9,10 @@ use herald_controller_core::{
     AdvertisementView, Condition, ConditionKind, FamilyRequest, Observed, PerFamily, PoolObserved,
     PoolScope, PoolView, Ready, RequestText, ServiceView, SpeakerView,
 };
-use herald_core::{IpFamily, Labels, ServiceKey};
-use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+use herald_core::{AddressRange, IpFamily, Labels, ServiceKey};
+use k8s_openapi::api::core::v1::{Node, Service, ServiceSpec};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use kube::ResourceExt as _;
 
@@ -54,6 +56,18 @@ pub(crate) fn service_view(service: &Service) -> ServiceView {
         labels: service.labels().clone(),
         local: spec.and_then(|spec| spec.external_traffic_policy.as_deref()) == Some("Local"),
         deleting: service.metadata.deletion_timestamp.is_some(),
+        cluster_ips: spec
+            .and_then(|spec| spec.cluster_ips.as_deref())
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|text| address(text))
+            .collect(),
+        external_ips: spec
+            .and_then(|spec| spec.external_ips.as_deref())
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|text| address(text))
+            .collect(),
         ingress: addresses.collect(),
         foreign_ingress: ingress.iter().any(|entry| {
             entry
@@ -126,6 +140,44 @@ pub(crate) fn since(time: &meta::Time) -> Arc<str> {
     } else {
         time.0.to_string().into()
     }
+}
+
+/// The name of a Node, and the addresses it names.
+pub(crate) fn node_view(node: &Node) -> (Arc<str>, Vec<IpAddr>) {
+    let status = node.status.as_ref();
+    let all = status.and_then(|status| status.addresses.as_deref());
+    let named = all.unwrap_or_default().iter();
+    let named = named.filter(|a| a.type_ == "InternalIP" || a.type_ == "ExternalIP");
+    (
+        node.name_any().into(),
+        named.filter_map(|a| address(&a.address)).collect(),
+    )
+}
+
+/// Namespace and name of an EndpointSlice, and the API servers' addresses if it is theirs.
+pub(crate) fn api_servers_view(slice: &EndpointSlice) -> (ServiceKey, Vec<IpAddr>) {
+    let key = key_of(&slice.metadata);
+    let service = slice.labels().get("kubernetes.io/service-name");
+    let theirs = &*key.namespace == "default" && service.is_some_and(|name| name == "kubernetes");
+    let endpoints = slice.endpoints.iter().filter(|_| theirs);
+    let addresses = endpoints.flat_map(|endpoint| &endpoint.addresses);
+    (key, addresses.filter_map(|text| address(text)).collect())
+}
+
+/// The name of a ServiceCIDR, and its ranges.
+pub(crate) fn service_cidr_view(cidr: &ServiceCIDR) -> (Arc<str>, Vec<AddressRange>) {
+    let ranges = cidr.spec.as_ref().and_then(|spec| spec.cidrs.as_ref());
+    let ranges = ranges.into_iter().flatten();
+    (
+        cidr.name_any().into(),
+        ranges.filter_map(|text| text.parse().ok()).collect(),
+    )
+}
+
+/// An address; IPv4 in IPv6 notation means the IPv4 address, as in kube-proxy.
+fn address(text: &str) -> Option<IpAddr> {
+    let address: IpAddr = text.trim().parse().ok()?;
+    Some(address.to_canonical())
 }
 
 /// A pool, and what its status says.

@@ -123,3 +123,43 @@ fn a_pool_and_its_status() {
     assert!(observed.finalizer && observed.has_status);
     assert_eq!((observed.assigned.v4, observed.generation), (7, 3));
 }
+
+#[test]
+fn addresses_that_are_somebodys_are_read_from_nodes_slices_and_ranges() {
+    let node: Node = serde_json::from_value(json!({
+        "metadata": { "name": "n1" },
+        "status": { "addresses": [
+            { "type": "InternalIP", "address": "192.0.2.1" }, { "type": "ExternalIP", "address": "::ffff:198.51.100.1" },
+            { "type": "Hostname", "address": "192.0.2.9" }, { "type": "InternalIP", "address": "n1.example.com" },
+        ] },
+    }))
+    .unwrap();
+    let (name, addresses) = node_view(&node);
+    assert_eq!(
+        format!("{name} {addresses:?}"),
+        "n1 [192.0.2.1, 198.51.100.1]"
+    );
+    for (namespace, service, count) in [
+        ("default", "kubernetes", 2),
+        ("tenant", "kubernetes", 0),
+        ("default", "web", 0),
+    ] {
+        let slice: EndpointSlice = serde_json::from_value(json!({
+            "metadata": { "namespace": namespace, "name": "kubernetes", "labels": { "kubernetes.io/service-name": service } },
+            "addressType": "IPv4",
+            "endpoints": [{ "addresses": ["192.0.2.5"] }, { "addresses": ["192.0.2.6"], "conditions": { "ready": false } }],
+        }))
+        .unwrap();
+        assert_eq!(api_servers_view(&slice).1.len(), count, "{namespace}");
+    }
+    let cidr: ServiceCIDR = serde_json::from_value(json!({
+        "metadata": { "name": "kubernetes" }, "spec": { "cidrs": ["10.96.0.0/16", "fd00:96::/112", "?"] },
+    }))
+    .unwrap();
+    assert_eq!(service_cidr_view(&cidr).1.len(), 2);
+    let view = service(
+        json!({ "spec": { "clusterIPs": ["10.96.0.9", "None"], "externalIPs": ["192.0.2.7", "?"] } }),
+    );
+    assert_eq!(format!("{:?}", view.cluster_ips), "[10.96.0.9]");
+    assert_eq!(format!("{:?}", view.external_ips), "[192.0.2.7]");
+}

@@ -287,12 +287,15 @@ pub(crate) struct Health {
 }
 
 /// What must be listed before anything is decided (I6).
-pub(crate) const STORES: [&str; 5] = [
+pub(crate) const STORES: [&str; 8] = [
     "services",
     "addresspools",
     "namespaces",
     "l2advertisements",
     "speakers",
+    "nodes",
+    "the API servers' endpointslices",
+    "servicecidrs",
 ];
 
 /// [`Health::synced`] when all are.

@@ -3,7 +3,8 @@
 //! Writes run beside each other, at most one for each Service and a bounded number at once, so that a slow one delays no other
 //! (I7). What a write achieved comes back as an observation, like any other.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use herald_controller_core::{
     AdvertisementView, Index, PoolObserved, PoolView, ServiceView, plan, plan_announced,
 };
-use herald_core::{Labels, ServiceKey};
+use herald_core::{AddressRange, Labels, ServiceKey};
 use kube::Client;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -27,6 +28,7 @@ use crate::retry::Retries;
 use crate::watch::Change;
 
 mod observe;
+mod reserved;
 mod write;
 
 use write::{ANNOUNCED_BURST, Done};
@@ -46,6 +48,9 @@ pub(crate) enum Input {
     Namespaces(Change<(Arc<str>, Labels)>),
     Advertisements(Change<AdvertisementView>),
     Speakers(Change<SpeakerReport>),
+    Nodes(Change<(Arc<str>, Vec<IpAddr>)>),
+    ApiServers(Change<(ServiceKey, Vec<IpAddr>)>),
+    ServiceCidrs(Change<(Arc<str>, Vec<AddressRange>)>),
     /// Somebody asks what is planned for a Service.
     Explain(ServiceKey, oneshot::Sender<String>),
 }
@@ -60,6 +65,8 @@ pub(crate) struct Parts {
     pub(crate) start: Instant,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) relist: watch::Sender<u64>,
+    /// Addresses of API servers that were given by flag.
+    pub(crate) api_servers: Vec<IpAddr>,
 }
 
 /// The last renewal of a speaker.
@@ -107,6 +114,9 @@ pub(crate) struct Planner {
     /// When Services without an address were first seen.
     waiting_since: HashMap<ServiceKey, Instant>,
     passed: Instant,
+    /// The API servers' addresses by EndpointSlice.
+    api_servers: BTreeMap<ServiceKey, Vec<IpAddr>>,
+    service_cidrs: BTreeSet<Arc<str>>,
 }
 
 impl Planner {
@@ -132,6 +142,8 @@ impl Planner {
             busy_speakers: HashSet::new(),
             waiting_since: HashMap::new(),
             passed: now,
+            api_servers: BTreeMap::new(),
+            service_cidrs: BTreeSet::new(),
         }
     }
 

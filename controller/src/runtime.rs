@@ -5,7 +5,8 @@
 //!  AddressPool ────┤                        │             │ result
 //!  Namespace ──────┼─ watch ─▶ Input ─▶ planner (owns the Index) ◀┘
 //!  L2Advertisement ┤     bounded channel    │ └─ notices ─▶ events ──▶ API server
-//!  Speaker ────────┘                        │
+//!  Speaker ────────┤                        │
+//!  Node, EndpointSlice, ServiceCIDR ┘       │
 //!  lease driver ── Leadership (watch) ──────┤      admin ── Explain ──▶ planner
 //!                  relist (watch) ◀─────────┘
 //! ```
@@ -125,6 +126,7 @@ pub async fn run(args: Args) -> Result<()> {
         start,
         leadership,
         relist,
+        api_servers: args.apiserver_addresses(),
     });
     let mut planner = tokio::spawn(planner.run(from_inputs, stopped));
 
@@ -229,6 +231,10 @@ fn spawn_watches(watches: &Watches<Input>, relist: watch::Receiver<u64>) {
     );
     watches.all(index::advertisement_view, Input::Advertisements);
     watches.all(index::speaker_report, Input::Speakers);
+    // What these say is nobody's to give; older clusters have no ServiceCIDRs.
+    watches.any(index::node_view, Input::Nodes);
+    watches.named("kubernetes", index::api_servers_view, Input::ApiServers);
+    watches.any(index::service_cidr_view, Input::ServiceCidrs);
 }
 
 fn log_to_stderr(args: &Args) -> Result<()> {

@@ -10,7 +10,7 @@ use herald_kube::{Cause, Pace, Read, Readable, relisting};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource as _};
 use tokio::sync::{mpsc, watch};
-use tracing::{Instrument as _, debug, info_span, warn};
+use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use crate::index::key_of;
 use crate::losses::Losses;
@@ -35,6 +35,42 @@ pub(crate) enum Change<V> {
     One(V),
     /// One is gone.
     Gone(ServiceKey),
+    /// The API server does not have the kind, or does not let us see it. Only watches that may do without say so.
+    Unavailable,
+}
+
+/// Which objects of a kind are watched.
+#[derive(Clone, Copy, Debug)]
+enum Which {
+    All,
+    Labelled(&'static str),
+    /// Of that name, in every namespace; the rest need not be readable.
+    Named(&'static str),
+    /// All, if they can be had.
+    Any,
+}
+
+impl Which {
+    fn config(self) -> watcher::Config {
+        let config = watcher::Config::default().timeout(TIMEOUT_SECONDS);
+        match self {
+            Self::All | Self::Any => config,
+            Self::Labelled(selector) => config.labels(selector),
+            Self::Named(name) => config.fields(&format!("metadata.name={name}")),
+        }
+    }
+
+    /// Whether an answer means that there is nothing to wait for.
+    fn gives_up(self, error: &watcher::Error) -> bool {
+        use kube::Error::Api;
+        let optional = matches!(self, Self::Named(_) | Self::Any);
+        let code = match error {
+            watcher::Error::InitialListFailed(Api(status))
+            | watcher::Error::WatchStartFailed(Api(status)) => status.code,
+            _ => return false,
+        };
+        optional && (code == 403 || code == 404)
+    }
 }
 
 /// What can be watched.
@@ -79,7 +115,29 @@ impl<T: Send + 'static> Watches<T> {
         K: Watched,
         V: Send + 'static,
     {
-        self.spawn("", watch::channel(0).1, view, wrap);
+        self.spawn(Which::All, watch::channel(0).1, view, wrap);
+    }
+
+    /// Watches all objects of `K`, and does without if the API server does not have them or may not show them.
+    pub(crate) fn any<K, V>(&self, view: fn(&K) -> V, wrap: fn(Change<V>) -> T)
+    where
+        K: Watched,
+        V: Send + 'static,
+    {
+        self.spawn(Which::Any, watch::channel(0).1, view, wrap);
+    }
+
+    /// Watches the objects of `K` of one name, and does without if that may not be.
+    pub(crate) fn named<K, V>(
+        &self,
+        name: &'static str,
+        view: fn(&K) -> V,
+        wrap: fn(Change<V>) -> T,
+    ) where
+        K: Watched,
+        V: Send + 'static,
+    {
+        self.spawn(Which::Named(name), watch::channel(0).1, view, wrap);
     }
 
     /// Watches all objects of `K`; a new value in `relist` begins with a fresh list.
@@ -92,7 +150,7 @@ impl<T: Send + 'static> Watches<T> {
         K: Watched,
         V: Send + 'static,
     {
-        self.spawn("", relist, view, wrap);
+        self.spawn(Which::All, relist, view, wrap);
     }
 
     /// Watches the objects of `K` that a label selector selects.
@@ -105,13 +163,13 @@ impl<T: Send + 'static> Watches<T> {
         K: Watched,
         V: Send + 'static,
     {
-        self.spawn(selector, watch::channel(0).1, view, wrap);
+        self.spawn(Which::Labelled(selector), watch::channel(0).1, view, wrap);
     }
 
     /// Until the receiver goes.
     fn spawn<K, V>(
         &self,
-        selector: &'static str,
+        which: Which,
         mut relist: watch::Receiver<u64>,
         view: fn(&K) -> V,
         wrap: fn(Change<V>) -> T,
@@ -124,7 +182,7 @@ impl<T: Send + 'static> Watches<T> {
         let watching = async move {
             loop {
                 let term = *relist.borrow_and_update();
-                let seen = watches.stream(selector, term, view, wrap);
+                let seen = watches.stream(which, term, view, wrap);
                 let again = async {
                     if relist.changed().await.is_err() {
                         // Nobody can ask any more.
@@ -142,7 +200,7 @@ impl<T: Send + 'static> Watches<T> {
 
     async fn stream<K, V>(
         &self,
-        selector: &str,
+        which: Which,
         term: u64,
         view: fn(&K) -> V,
         wrap: fn(Change<V>) -> T,
@@ -151,10 +209,7 @@ impl<T: Send + 'static> Watches<T> {
     {
         let kind = K::kind(&()).into_owned();
         let api: Api<Read<K>> = Api::all(self.client.clone());
-        let mut config = watcher::Config::default().timeout(TIMEOUT_SECONDS);
-        if !selector.is_empty() {
-            config = config.labels(selector);
-        }
+        let config = which.config();
         let (metrics, named) = (self.metrics.clone(), kind.clone());
         let tell = move |cause: Cause| {
             metrics.relisted(&named, cause.as_str());
@@ -162,6 +217,7 @@ impl<T: Send + 'static> Watches<T> {
         };
         let pace = Pace::new(self.relist.every, &self.relist.who, &kind);
         let mut events = pin!(relisting(api, config, pace, tell).default_backoff());
+        let mut given_up = false;
         let (mut views, mut unreadable) = (Vec::new(), Vec::new());
         while let Some(event) = events.next().await {
             let change = match event {
@@ -192,6 +248,16 @@ impl<T: Send + 'static> Watches<T> {
                 Ok(watcher::Event::Delete(object)) => {
                     self.losses.forget(&object);
                     Change::Gone(key_of(object.meta()))
+                }
+                Err(error) if which.gives_up(&error) => {
+                    if std::mem::replace(&mut given_up, true) {
+                        continue;
+                    }
+                    info!(
+                        error = &error as &dyn std::error::Error,
+                        "the API server does not show these; doing without"
+                    );
+                    Change::Unavailable
                 }
                 Err(error) => {
                     self.metrics.watch_error(&kind);

@@ -1,6 +1,9 @@
 //! The controller's program against a real API server: every request it makes, with the permissions of the manifests, and what
 //! must survive when it is killed.
 
+#[path = "api_controller/reserved.rs"]
+mod reserved;
+
 mod api_server;
 mod controller;
 
@@ -43,6 +46,7 @@ fn scenarios(bench: &Bench) -> Result<()> {
     keeps_addresses_of_a_shrunk_pool(&objects)?;
     impossible_requests_keep_the_address(&objects)?;
     frees_addresses(&objects)?;
+    reserved::somebodys_addresses(&objects)?;
     announced_follows_the_speakers(&objects)?;
     admin_pages(&controller)?;
     a_silent_speaker_is_marked(&objects)?;

@@ -5,6 +5,7 @@ mod examples;
 use herald_api::{AddressPool, L2Advertisement, Speaker};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::Resource as _;
 use kube::core::{ObjectList, PartialObjectMeta, WatchEvent};
 use serde::Serialize;
@@ -223,6 +224,7 @@ fn pods() {
 #[test]
 fn namespaces() {
     check::<Namespace>(&examples::namespace());
+    check::<ServiceCIDR>(&examples::service_cidr());
     check::<PartialObjectMeta<Namespace>>(&examples::namespace());
 }
 

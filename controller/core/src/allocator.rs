@@ -7,11 +7,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use herald_core::{AddressRange, IpFamily, ServiceKey};
+use herald_core::{AddressRange, IpFamily, Reservation, ReservedAddresses, ServiceKey};
 
 use crate::family::{FAMILIES, PerFamily};
-use crate::interval::IntervalSet;
-use crate::pool::{Pool, PoolView, Readiness, is_buggy};
+use crate::pool::{Pool, PoolView, Readiness};
+
+mod state;
+
+pub use state::LeftOut;
+use state::State;
 
 /// Pools, the addresses in use, and what is free.
 #[derive(Clone, Debug, Default)]
@@ -25,19 +29,10 @@ pub struct Allocator {
     /// Several only where they came with the address from a load balancer that let them share it.
     used: BTreeMap<IpAddr, Vec<ServiceKey>>,
     holdings: HashMap<ServiceKey, Holding>,
+    /// Addresses that are somebody's: given to nobody, and kept by whoever has one already (I2).
+    reserved: ReservedAddresses,
     /// Pools whose counters or readiness changed since they were last asked for.
     touched: BTreeSet<Arc<str>>,
-}
-
-#[derive(Clone, Debug)]
-struct State {
-    pool: Pool,
-    usable: PerFamily<u128>,
-    /// Empty unless the pool may give. No span begins with an address the pool avoids, so the lowest is always good.
-    free: PerFamily<IntervalSet>,
-    assigned: PerFamily<u128>,
-    /// In use though the pool avoids it.
-    assigned_avoided: PerFamily<u128>,
 }
 
 /// What a Service has.
@@ -106,7 +101,9 @@ impl Allocator {
             }
         }
         self.others = by_age.into_iter().filter(|&i| !pools[i].claims).collect();
-        self.pools = pools.into_iter().map(State::new).collect();
+        let reserved = &self.reserved;
+        let states = pools.into_iter().map(|pool| State::new(pool, reserved));
+        self.pools = states.collect();
         for address in self.used.keys() {
             if let Some(index) = locate(&self.spans, &self.others, &self.pools, *address) {
                 self.pools[index].take(*address);
@@ -118,6 +115,53 @@ impl Allocator {
             .filter(|(name, state)| after.get(*name) != Some(state));
         let changed = changed.chain(after.iter().filter(|(name, _)| !before.contains_key(*name)));
         self.touched.extend(changed.map(|(name, _)| name.clone()));
+    }
+
+    /// Changes which addresses are somebody's; `change` returns those it is about.
+    pub fn reserve(
+        &mut self,
+        change: impl FnOnce(&mut ReservedAddresses) -> BTreeSet<IpAddr>,
+    ) -> BTreeSet<IpAddr> {
+        let changed = change(&mut self.reserved);
+        for address in &changed {
+            let Some(index) = locate(&self.spans, &self.others, &self.pools, *address) else {
+                continue;
+            };
+            let (reserved, used) = (self.reserved.of(*address), self.used.contains_key(address));
+            let state = &mut self.pools[index];
+            state.set_reserved(*address, reserved.is_some(), used);
+            self.touched.insert(state.pool.view.name.clone());
+        }
+        changed
+    }
+
+    /// Changes which ranges are somebody's as a whole. Returns whether that is news; everything is worked out anew then.
+    pub fn reserve_ranges(&mut self, what: &Reservation, ranges: Vec<AddressRange>) -> bool {
+        if !self.reserved.set_ranges(what, ranges) {
+            return false;
+        }
+        let views: Vec<PoolView> = self.pools().cloned().collect();
+        self.set_pools(views);
+        let names = self.pools.iter().map(|state| state.pool.view.name.clone());
+        self.touched.extend(names);
+        true
+    }
+
+    /// What `address` is, when it is nobody's to give.
+    pub fn reservation(&self, address: IpAddr) -> Option<&Reservation> {
+        self.reserved.of(address)
+    }
+
+    /// The nodes of which an address is known.
+    pub fn reserved_nodes(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.reserved.nodes()
+    }
+
+    /// The addresses of pool `name` that are somebody's: the first `most` spans, and how many addresses there are.
+    pub fn left_out(&self, name: &str, most: usize) -> LeftOut {
+        self.state(name)
+            .map(|state| state.left_out(&self.reserved, most))
+            .unwrap_or_default()
     }
 
     /// The pool that owns `address`.
@@ -342,81 +386,6 @@ fn locate(
             .copied()
             .find(|&index| pools[index].pool.contains(address))
     })
-}
-
-impl State {
-    fn new(pool: Pool) -> Self {
-        let usable = PerFamily {
-            v4: pool.usable(IpFamily::V4),
-            v6: pool.usable(IpFamily::V6),
-        };
-        let mut free = PerFamily::<IntervalSet>::default();
-        if pool.gives() {
-            for family in FAMILIES {
-                for (first, last) in pool.space.get(family).iter() {
-                    free.get_mut(family).insert(first, last);
-                    trim(&pool, free.get_mut(family), family, first);
-                }
-            }
-        }
-        let none = PerFamily::default();
-        Self {
-            pool,
-            usable,
-            free,
-            assigned: none,
-            assigned_avoided: none,
-        }
-    }
-
-    fn take(&mut self, address: IpAddr) {
-        let (family, number) = (IpFamily::of(address), AddressRange::number(address));
-        *self.assigned.get_mut(family) += 1;
-        if self.pool.avoids(address) {
-            *self.assigned_avoided.get_mut(family) += 1;
-        }
-        let free = self.free.get_mut(family);
-        free.remove(number, number);
-        if let Some(next) = number.checked_add(1) {
-            trim(&self.pool, free, family, next);
-        }
-    }
-
-    fn give_back(&mut self, address: IpAddr) {
-        let (family, number) = (IpFamily::of(address), AddressRange::number(address));
-        *self.assigned.get_mut(family) -= 1;
-        if self.pool.avoids(address) {
-            *self.assigned_avoided.get_mut(family) -= 1;
-        } else if self.pool.gives() {
-            self.free.get_mut(family).insert(number, number);
-        }
-    }
-
-    fn counts(&self) -> PoolCounts {
-        let mut counts = PoolCounts {
-            assigned: self.assigned,
-            ..PoolCounts::default()
-        };
-        if self.pool.gives() {
-            for family in FAMILIES {
-                let given = self.assigned.get(family) - self.assigned_avoided.get(family);
-                *counts.available.get_mut(family) = self.usable.get(family).saturating_sub(given);
-            }
-        }
-        counts
-    }
-}
-
-/// Takes addresses the pool avoids from the start of the free span that begins at `first`: at most two in a row.
-fn trim(pool: &Pool, free: &mut IntervalSet, family: IpFamily, first: u128) {
-    let mut number = first;
-    while pool.view.avoid_buggy
-        && free.contains(number)
-        && AddressRange::address(family, number).is_some_and(is_buggy)
-    {
-        free.remove(number, number);
-        number += 1;
-    }
 }
 
 #[cfg(test)]

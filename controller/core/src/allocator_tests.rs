@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::pool::is_buggy;
 
 fn pool(name: &str, created: i64, addresses: &[&str]) -> PoolView {
     PoolView {
@@ -145,9 +146,15 @@ fn a_pool_being_deleted_yields_its_range_to_its_successor() {
 #[test]
 fn a_huge_pool_costs_nothing_and_its_counters_saturate() {
     let mut a = allocator([pool("all", 1, &["::/0"])]);
-    assert_eq!(a.counts("all").unwrap().available.v6, u128::MAX);
-    a.hold(&key("a"), &[ip("::")]);
-    assert_eq!(a.lowest_free("all", IpFamily::V6), Some(ip("::1")));
+    // Less ff00::/8, fe80::/10 and the two small ones.
+    let special = (1 << 120) + (1 << 118) + (1 << 32) + (1 << 32);
+    let all = u128::MAX - special + 1;
+    assert_eq!(a.counts("all").unwrap().available.v6, all);
+    assert_eq!(a.left_out("all", 9).count, special);
+    assert_eq!(a.lowest_free("all", IpFamily::V6), Some(ip("::1:0:0")));
+    a.hold(&key("a"), &[ip("::1:0:0")]);
+    assert_eq!(a.lowest_free("all", IpFamily::V6), Some(ip("::1:0:1")));
+    assert_eq!(a.counts("all").unwrap().available.v6, all - 1);
 }
 
 #[test]
@@ -169,6 +176,8 @@ enum Op {
     HoldLowest(u8, usize),
     Settle(u8),
     Release(u8),
+    Reserve(u8, Vec<u8>),
+    ReserveRange(u8, u8),
 }
 
 /// The model's world: 10.0.0.246 to 10.0.1.9, so that .255 and .0 are inside.
@@ -220,6 +229,8 @@ fn any_op() -> impl Strategy<Value = Op> {
         6 => (0u8..6, 0usize..4).prop_map(|(k, p)| Op::HoldLowest(k, p)),
         2 => (0u8..6).prop_map(Op::Settle),
         2 => (0u8..6).prop_map(Op::Release),
+        2 => (0u8..3, prop::collection::vec(0u8..20, 0..4)).prop_map(|(n, a)| Op::Reserve(n, a)),
+        1 => (0u8..20, 0u8..6).prop_map(|(first, count)| Op::ReserveRange(first, count)),
     ]
 }
 
@@ -228,6 +239,8 @@ struct Model {
     pools: Vec<PoolView>,
     used: BTreeMap<IpAddr, u8>,
     current: BTreeMap<u8, Vec<IpAddr>>,
+    reserved: BTreeMap<u8, Vec<IpAddr>>,
+    reserved_range: Vec<IpAddr>,
 }
 
 impl Model {
@@ -277,7 +290,13 @@ impl Model {
         space
             .into_iter()
             .filter(|a| gives && !self.used.contains_key(a) && !(pool.avoid_buggy && is_buggy(*a)))
+            .filter(|a| !self.reserved(a))
             .collect()
+    }
+
+    fn reserved(&self, a: &IpAddr) -> bool {
+        let mut all = self.reserved.values().flatten().chain(&self.reserved_range);
+        all.any(|reserved| reserved == a)
     }
 
     fn hold(&mut self, k: u8, addresses: &[IpAddr]) {
@@ -293,6 +312,79 @@ impl Model {
         }
         self.current.insert(k, granted);
     }
+}
+
+#[test]
+fn what_is_somebodys_is_never_free_and_never_counted() {
+    let mut a = allocator([
+        pool(
+            "four",
+            1,
+            &[
+                "192.0.2.0/28",
+                "0.0.0.0/30",
+                "224.0.0.1",
+                "255.255.255.254-255.255.255.255",
+            ],
+        ),
+        pool(
+            "six",
+            2,
+            &[
+                "::/126",
+                "::ffff:10.0.0.1",
+                "ff02::1",
+                "fe80::/10",
+                "2001:db8::/126",
+            ],
+        ),
+        pool("none", 3, &["127.0.0.0/8", "ff02::/64"]),
+    ]);
+    let n1: Arc<str> = "n1".into();
+    a.reserve(|reserved| {
+        reserved.change_node(&n1, |node| {
+            node.named = vec![ip("192.0.2.2")];
+            node.interfaces = vec![
+                "192.0.2.2/28".parse().unwrap(),
+                "2001:db8::2/64".parse().unwrap(),
+            ];
+        })
+    });
+    let dns = Reservation::ClusterIp(key("dns"));
+    a.reserve(|reserved| reserved.set(&dns, [ip("192.0.2.10")]));
+    a.reserve(|reserved| reserved.set(&Reservation::ApiServer, [ip("192.0.2.12")]));
+    let mut given = Vec::new();
+    for (pool, family) in [("four", IpFamily::V4), ("six", IpFamily::V6)] {
+        let available = *a.counts(pool).unwrap().available.get(family);
+        let before = given.len();
+        while let Some(address) = a.lowest_free(pool, family) {
+            given.push(address);
+            assert!(a.hold(&key("web"), &given).is_empty());
+        }
+        assert_eq!(available, (given.len() - before) as u128, "{pool}");
+        assert_eq!(*a.counts(pool).unwrap().available.get(family), 0);
+    }
+    let texts: Vec<String> = given.iter().map(ToString::to_string).collect();
+    let expected = "192.0.2.1 192.0.2.3 192.0.2.4 192.0.2.5 192.0.2.6 192.0.2.7 192.0.2.8 192.0.2.9 192.0.2.11 192.0.2.13 \
+                    192.0.2.14 255.255.255.254 2001:db8::1 2001:db8::3";
+    assert_eq!(texts.join(" "), expected);
+    let left_out = a.left_out("four", 3);
+    let first: Vec<String> = left_out
+        .first
+        .iter()
+        .map(|(span, what)| format!("{span} {what}"))
+        .collect();
+    assert_eq!(left_out.count, 4 + 5 + 1 + 1);
+    assert_eq!(
+        first,
+        [
+            "0.0.0.0-0.0.0.3 an address of \"this network\" (0.0.0.0/8)",
+            "192.0.2.0 the first address of a subnet of node n1",
+            "192.0.2.2 an address of node n1",
+        ]
+    );
+    assert!(!left_out.all && a.left_out("none", 3).all);
+    assert_eq!(a.left_out("none", 3).first.len(), 2);
 }
 
 proptest! {
@@ -332,6 +424,19 @@ proptest! {
                     model.used.retain(|_, holder| *holder != k);
                     model.current.remove(&k);
                 }
+                Op::Reserve(n, numbers) => {
+                    let what = Reservation::Node(format!("n{n}").into());
+                    let addresses: Vec<IpAddr> = numbers.into_iter().map(address).collect();
+                    a.reserve(|reserved| reserved.set(&what, addresses.clone()));
+                    model.reserved.insert(n, addresses);
+                }
+                Op::ReserveRange(first, count) => {
+                    let last = (first + count).min(19);
+                    let what = Reservation::ClusterIpRange("c".into());
+                    let range = AddressRange::new(address(first), address(last)).unwrap();
+                    a.reserve_ranges(&what, vec![range]);
+                    model.reserved_range = (first..=last).map(address).collect();
+                }
             }
             let used: BTreeMap<IpAddr, Vec<ServiceKey>> =
                 model.used.iter().map(|(a, k)| (*a, vec![name(*k)])).collect();
@@ -343,6 +448,10 @@ proptest! {
                 prop_assert_eq!(a.lowest_free(&pool.name, IpFamily::V4), free.first().copied());
                 let assigned = model.used.keys().filter(|a| model.pool_of(**a).as_ref() == Some(&pool.name));
                 prop_assert_eq!(counts.assigned.v4, assigned.count() as u128);
+                if model.claiming().iter().any(|p| p.name == pool.name) {
+                    let left_out = Model::space(pool).into_iter().filter(|a| model.reserved(a));
+                    prop_assert_eq!(a.left_out(&pool.name, 3).count, left_out.count() as u128);
+                }
             }
             for n in 0..20 {
                 prop_assert_eq!(a.pool_of(address(n)).cloned(), model.pool_of(address(n)));

@@ -235,6 +235,12 @@ impl Chooser<'_> {
             )));
         };
         self.named_pool(owner)?;
+        if let Some(what) = self.allocator.reservation(address) {
+            return Err(Problem::new(
+                Reason::AddressReserved,
+                format!("{address} is {what} and given to nobody: ask for another"),
+            ));
+        }
         if self.allocator.avoids(owner, address) {
             return Err(elsewhere(format!(
                 "{address} ends in .0 or .255, which AddressPool {owner} leaves out (avoidBuggyIPs)"

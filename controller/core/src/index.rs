@@ -23,6 +23,7 @@ use crate::service::ServiceView;
 mod observe;
 mod outlast;
 mod queue;
+mod reserved;
 
 pub use queue::{Dirty, Queue};
 
@@ -66,6 +67,8 @@ pub struct Index {
     allocator: Allocator,
     /// Services that would take an address if one became free.
     hungry: BTreeSet<ServiceKey>,
+    /// Services by the external IPs they name.
+    external: HashMap<IpAddr, BTreeSet<ServiceKey>>,
     /// Services that are not ours and show an address that one of ours has.
     doubled: BTreeSet<ServiceKey>,
     /// Services whose addresses are kept from others only because their status shows them: they are not ours to write back.
@@ -91,6 +94,7 @@ impl Index {
             owners: HashMap::new(),
             allocator: Allocator::default(),
             hungry: BTreeSet::new(),
+            external: HashMap::new(),
             doubled: BTreeSet::new(),
             shown_only: BTreeSet::new(),
             dirty: Dirty::default(),

@@ -9,6 +9,7 @@
 mod allocator;
 mod announce;
 mod choose;
+mod external;
 mod family;
 mod index;
 mod interval;
@@ -26,7 +27,7 @@ mod status;
 #[cfg(test)]
 mod world;
 
-pub use allocator::{Allocator, PoolCounts};
+pub use allocator::{Allocator, LeftOut, PoolCounts};
 pub use announce::{AdvertisementView, AnnouncedStep, SpeakerView, plan_announced};
 pub use family::{FAMILIES, FamilyRequest, PerFamily};
 pub use index::{Dirty, Index, Queue, Settings, Standing};

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use herald_core::{ServiceKey, remember_pools};
 
 use crate::choose::{Choice, choose};
+use crate::external::{external_ips, plan_external};
 use crate::index::{Index, Standing};
 use crate::service::ServiceView;
 use crate::status::{Condition, ConditionKind, Desired, Notice, Problem, Reason};
@@ -58,8 +59,10 @@ pub fn plan(key: &ServiceKey, index: &Index) -> Plan {
                 ..nothing
             }
         }
-        Standing::Plain | Standing::Others => nothing,
-        Standing::Foreign => plan_foreign(view, nothing),
+        // What another writes may be what we wrote before it was another's: leave it be.
+        Standing::Others if view.is_marked() => nothing,
+        Standing::Plain | Standing::Others => plan_external(view, index, nothing),
+        Standing::Foreign => plan_foreign(view, index, nothing),
         Standing::Ours => plan_ours(view, index),
     }
 }
@@ -76,7 +79,7 @@ fn released(view: &ServiceView) -> Option<Notice> {
 }
 
 /// The status is another's: say so and touch nothing else.
-fn plan_foreign(view: &ServiceView, nothing: Plan) -> Plan {
+fn plan_foreign(view: &ServiceView, index: &Index, nothing: Plan) -> Plan {
     let ServiceKey { namespace, name } = &view.key;
     let message = format!(
         "the status holds what Herald did not allocate and no AddressPool has: left as it is. Add the address to an AddressPool \
@@ -90,19 +93,17 @@ fn plan_foreign(view: &ServiceView, nothing: Plan) -> Plan {
         problem.reason,
         problem.message.clone(),
     );
-    if view.condition(ConditionKind::Allocated) == Some(&condition) {
+    let known = view.condition(ConditionKind::Allocated) == Some(&condition);
+    let (external, news) = external_ips(view, index);
+    let external_known = view.condition(ConditionKind::ExternalIps) == external.as_ref();
+    if known && external_known {
         return nothing;
     }
-    let desired = Desired {
-        ingress: None,
-        allocated_from: None,
-        earlier_pools: Vec::new(),
-        requested_pool: None,
-        conditions: vec![condition],
-    };
+    let desired = Desired::conditions([condition].into_iter().chain(external));
+    let foreign = (!known).then(|| warn(&problem));
     Plan {
         write: Some(Write::Apply(desired)),
-        notices: vec![warn(&problem)],
+        notices: foreign.into_iter().chain(news).collect(),
         ..nothing
     }
 }
@@ -129,6 +130,7 @@ fn plan_ours(view: &ServiceView, index: &Index) -> Plan {
         &shared_with(&choice, view, index),
     )];
     conditions.extend(in_pool(view, &choice, index));
+    conditions.extend(external_ips(view, index).0);
     let desired = Desired {
         allocated_from: (!pools.is_empty()).then(|| pools.join(",")),
         earlier_pools: if earlier.iter().all(Vec::is_empty) {
@@ -236,6 +238,21 @@ fn allocated(choice: &Choice, pools: &[String], shared_with: &str) -> Condition 
 
 /// Says which addresses their pools no longer hold. They are kept (I2).
 fn in_pool(view: &ServiceView, choice: &Choice, index: &Index) -> Option<Condition> {
+    let held = choice.addresses.iter();
+    let reserved = held.filter_map(|a| Some((*a, index.allocator().reservation(*a)?)));
+    let reserved: Vec<String> = reserved.map(|(a, what)| format!("{a} is {what}")).collect();
+    if !reserved.is_empty() {
+        let message = format!(
+            "{}: kept, but no traffic is taken from whose it is. Ask for another address, or delete the Service",
+            reserved.join(", ")
+        );
+        return Some(Condition::new(
+            ConditionKind::AddressInPool,
+            false,
+            Reason::AddressReserved,
+            message,
+        ));
+    }
     let strays: Vec<IpAddr> = choice
         .addresses
         .iter()
@@ -261,7 +278,11 @@ fn in_pool(view: &ServiceView, choice: &Choice, index: &Index) -> Option<Conditi
 
 /// Whether status and annotation say `desired` already.
 fn says(view: &ServiceView, desired: &Desired) -> bool {
-    let kinds = [ConditionKind::Allocated, ConditionKind::AddressInPool];
+    let kinds = [
+        ConditionKind::Allocated,
+        ConditionKind::AddressInPool,
+        ConditionKind::ExternalIps,
+    ];
     let conditions = kinds.iter().all(|kind| {
         view.condition(*kind)
             == desired

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::allocator::LeftOut;
 use crate::announce::announced_by_label;
 use crate::family::PerFamily;
 use crate::index::Index;
@@ -31,7 +32,7 @@ pub struct PoolObserved {
 pub struct Ready {
     /// True or False.
     pub status: bool,
-    /// Valid, Invalid or Overlap.
+    /// Valid, Invalid, Reserved or Overlap.
     pub reason: String,
     /// What to do.
     pub message: String,
@@ -57,6 +58,25 @@ pub struct PoolStatus {
     pub available: PerFamily<i64>,
     /// The condition Ready.
     pub ready: Ready,
+}
+
+/// Spans that are somebody's and that a pool's condition names; the other addresses are counted.
+const NAMED: usize = 3;
+
+/// The addresses that are somebody's, in words.
+fn named(left_out: &LeftOut) -> String {
+    let spans = left_out.first.iter();
+    let named: Vec<String> = spans
+        .map(|(span, what)| format!("{span} ({what})"))
+        .collect();
+    let shown = left_out.first.iter().fold(0, |sum: u128, (span, _)| {
+        let (first, last) = span.numbers();
+        sum.saturating_add((last - first).saturating_add(1))
+    });
+    match left_out.count.saturating_sub(shown) {
+        0 => named.join(", "),
+        more => format!("{}, and {more} more", named.join(", ")),
+    }
 }
 
 /// Plans pool `name`: status and finalizer.
@@ -89,6 +109,7 @@ pub fn plan_pool(name: &str, index: &Index) -> PoolPlan {
         announced_by_label(name, index)
     };
     let needed = owns || labels_for.is_some();
+    let left_out = allocator.left_out(name, NAMED);
     let (status, reason, message) = match readiness {
         Readiness::Invalid(why) => (false, "Invalid", why.clone()),
         Readiness::Overlap { with, at } => {
@@ -102,6 +123,13 @@ pub fn plan_pool(name: &str, index: &Index) -> PoolPlan {
                            controller's log";
             (false, "Unprotected", message.into())
         }
+        Readiness::Valid if left_out.all && left_out.count > 0 => {
+            let message = format!(
+                "gives no addresses: {}. Use addresses that are nobody's",
+                named(&left_out)
+            );
+            (false, "Reserved", message)
+        }
         Readiness::Valid if view.deleting => {
             let message = match labels_for {
                 Some(service) => format!(
@@ -114,6 +142,10 @@ pub fn plan_pool(name: &str, index: &Index) -> PoolPlan {
         }
         Readiness::Valid if view.disabled => {
             (true, "Valid", "disabled: gives no new addresses".into())
+        }
+        Readiness::Valid if left_out.count > 0 => {
+            let message = format!("gives addresses, but not {}", named(&left_out));
+            (true, "Valid", message)
         }
         Readiness::Valid => (true, "Valid", "gives addresses".into()),
     };

@@ -9,6 +9,8 @@ mod families;
 mod protection;
 #[path = "plan_tests/requests.rs"]
 mod requests;
+#[path = "plan_tests/reserved.rs"]
+mod reserved;
 #[path = "plan_tests/stability.rs"]
 mod stability;
 #[path = "plan_tests/standing.rs"]

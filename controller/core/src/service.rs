@@ -37,6 +37,10 @@ pub struct ServiceView {
     pub local: bool,
     /// It is being deleted.
     pub deleting: bool,
+    /// `spec.clusterIPs`, which are nobody else's.
+    pub cluster_ips: Vec<IpAddr>,
+    /// `spec.externalIPs`.
+    pub external_ips: Vec<IpAddr>,
     /// Addresses in `status.loadBalancer.ingress`.
     pub ingress: Vec<IpAddr>,
     /// An entry of `status.loadBalancer.ingress` is a host name or no address.
@@ -116,7 +120,8 @@ impl ServiceView {
     /// Whether anything that belongs to an allocation of ours is written on it. The annotation alone may be its author's, from a
     /// copied manifest.
     pub fn is_marked(&self) -> bool {
-        let allocation = |observed: &Observed| observed.condition.kind != ConditionKind::Announced;
+        let others = [ConditionKind::Announced, ConditionKind::ExternalIps];
+        let allocation = |observed: &Observed| !others.contains(&observed.condition.kind);
         self.conditions.iter().any(allocation)
             || (self.allocated_from.is_some() && !self.ingress.is_empty())
     }

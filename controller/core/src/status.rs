@@ -13,11 +13,18 @@ pub enum ConditionKind {
     Announced,
     /// False while a pool no longer holds an address in use; absent otherwise.
     AddressInPool,
+    /// False while an external IP is somebody's; absent otherwise.
+    ExternalIps,
 }
 
 impl ConditionKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Allocated, Self::Announced, Self::AddressInPool];
+    pub const ALL: [Self; 4] = [
+        Self::Allocated,
+        Self::Announced,
+        Self::AddressInPool,
+        Self::ExternalIps,
+    ];
 
     /// The condition's `type`.
     pub fn as_str(self) -> &'static str {
@@ -25,6 +32,7 @@ impl ConditionKind {
             Self::Allocated => "heraldlb.io/Allocated",
             Self::Announced => "heraldlb.io/Announced",
             Self::AddressInPool => "heraldlb.io/AddressInPool",
+            Self::ExternalIps => "heraldlb.io/ExternalIPs",
         }
     }
 }
@@ -54,6 +62,10 @@ pub enum Reason {
     AddressTaken,
     /// The address it names is in no pool, or not in the one it names.
     AddressNotInPool,
+    /// The address it names, or has, is somebody's.
+    AddressReserved,
+    /// An external IP is somebody's.
+    ExternalIpRefused,
     /// No pool in question has addresses of a family it needs.
     FamilyNotAvailable,
     /// The request cannot be read or contradicts itself.
@@ -78,7 +90,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Allocated,
         Self::Adopted,
         Self::Released,
@@ -90,6 +102,8 @@ impl Reason {
         Self::PoolExhausted,
         Self::AddressTaken,
         Self::AddressNotInPool,
+        Self::AddressReserved,
+        Self::ExternalIpRefused,
         Self::FamilyNotAvailable,
         Self::InvalidRequest,
         Self::ForeignStatus,
@@ -116,6 +130,8 @@ impl Reason {
             Self::PoolExhausted => "PoolExhausted",
             Self::AddressTaken => "AddressTaken",
             Self::AddressNotInPool => "AddressNotInPool",
+            Self::AddressReserved => "AddressReserved",
+            Self::ExternalIpRefused => "ExternalIPRefused",
             Self::FamilyNotAvailable => "FamilyNotAvailable",
             Self::InvalidRequest => "InvalidRequest",
             Self::ForeignStatus => "ForeignStatus",
@@ -191,8 +207,21 @@ pub struct Desired {
     pub earlier_pools: Vec<Vec<String>>,
     /// Annotation `heraldlb.io/requested-pool`.
     pub requested_pool: Option<String>,
-    /// Conditions Allocated and AddressInPool; absent ones are removed.
+    /// Conditions Allocated, AddressInPool and ExternalIPs; absent ones are removed.
     pub conditions: Vec<Condition>,
+}
+
+impl Desired {
+    /// These conditions, and nothing else of ours.
+    pub(crate) fn conditions(conditions: impl IntoIterator<Item = Condition>) -> Self {
+        Self {
+            ingress: None,
+            allocated_from: None,
+            earlier_pools: Vec::new(),
+            requested_pool: None,
+            conditions: conditions.into_iter().collect(),
+        }
+    }
 }
 
 /// An Event to be emitted once the write it belongs to has succeeded.

@@ -49,6 +49,8 @@ pub(crate) fn svc(name: &str) -> ServiceView {
         labels: herald_core::Labels::new(),
         local: false,
         deleting: false,
+        cluster_ips: Vec::new(),
+        external_ips: Vec::new(),
         ingress: Vec::new(),
         foreign_ingress: false,
         allocated_from: None,

@@ -20,6 +20,9 @@ impl Planner {
             Input::Namespaces(change) => self.observe_namespaces(change),
             Input::Advertisements(change) => self.observe_advertisements(change),
             Input::Speakers(change) => self.observe_speakers(change),
+            Input::Nodes(change) => self.observe_nodes(change),
+            Input::ApiServers(change) => self.observe_api_servers(change),
+            Input::ServiceCidrs(change) => self.observe_service_cidrs(change),
             Input::Explain(key, answer) => {
                 let _ = answer.send(self.explain(&key));
             }
@@ -44,6 +47,7 @@ impl Planner {
             }
             Change::One((name, labels)) => index.observe_namespace(name, labels),
             Change::Gone(key) => index.forget_namespace(&key.name),
+            Change::Unavailable => {}
         }
     }
 
@@ -68,6 +72,7 @@ impl Planner {
             }
             Change::One(view) => index.observe_advertisement(view),
             Change::Gone(key) => index.forget_advertisement(&key.name),
+            Change::Unavailable => {}
         }
     }
 
@@ -93,6 +98,7 @@ impl Planner {
             }
             Change::One(report) => self.observe_speaker(report),
             Change::Gone(key) => self.forget_speaker(&key.name),
+            Change::Unavailable => {}
         }
     }
 
@@ -126,6 +132,7 @@ impl Planner {
                 note(&view);
                 self.parts.index.observe_service(view);
             }
+            Change::Unavailable => {}
             Change::Gone(key) => {
                 self.waiting_since.remove(&key);
                 self.retries.forget(&key);
@@ -152,6 +159,7 @@ impl Planner {
             }
             Change::One((view, observed)) => self.observe_pool(view, observed),
             Change::Gone(key) => self.forget_pool(&key.name),
+            Change::Unavailable => {}
         }
     }
 
@@ -206,7 +214,7 @@ impl Planner {
     }
 }
 
-fn names<'a>(
+pub(super) fn names<'a>(
     present: impl Iterator<Item = &'a Arc<str>>,
     unreadable: &'a [ServiceKey],
 ) -> HashSet<Arc<str>> {
@@ -216,7 +224,7 @@ fn names<'a>(
         .collect()
 }
 
-fn gone(known: Vec<Arc<str>>, present: &HashSet<Arc<str>>) -> Vec<Arc<str>> {
+pub(super) fn gone(known: Vec<Arc<str>>, present: &HashSet<Arc<str>>) -> Vec<Arc<str>> {
     known
         .into_iter()
         .filter(|name| !present.contains(name))

@@ -89,6 +89,7 @@ impl Bench {
             start: Instant::now(),
             leadership,
             relist,
+            api_servers: Vec::new(),
         });
         let mut bench = Self {
             planner,
@@ -102,6 +103,10 @@ impl Bench {
             Input::Namespaces(all(Vec::new(), 0)),
             Input::Advertisements(all(Vec::new(), 0)),
             Input::Speakers(all(Vec::new(), 0)),
+            Input::Nodes(all(Vec::new(), 0)),
+            Input::ApiServers(all(Vec::new(), 0)),
+            // An older cluster has none.
+            Input::ServiceCidrs(Change::Unavailable),
             Input::Services(all(services, 1)),
         ] {
             bench.planner.observe(input);

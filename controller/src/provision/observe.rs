@@ -66,6 +66,7 @@ where
                 self.enter_gates(&key);
             }
             Change::Gone(key) => self.forget_service(&key),
+            Change::Unavailable => {}
         }
     }
 
@@ -170,6 +171,7 @@ where
                 true
             }
             Change::Gone(key) => self.nodes.remove(&*key.name).is_some(),
+            Change::Unavailable => false,
         };
         if changed {
             self.node_list = self.nodes.values().cloned().collect();
@@ -198,6 +200,7 @@ where
             }
             Change::One(slice) => changed = self.slices.enter(slice),
             Change::Gone(key) => changed.extend(self.slices.remove(&key)),
+            Change::Unavailable => {}
         }
         for key in &changed {
             if !self.services.contains_key(key) {

@@ -131,7 +131,7 @@ impl Gates {
                 touched
             }
             Change::One(Some(view)) => self.index.observe_pod(view),
-            Change::One(None) => BTreeSet::new(),
+            Change::One(None) | Change::Unavailable => BTreeSet::new(),
             Change::Gone(key) => {
                 self.retries.forget(&key);
                 self.index.pod_gone(&key);

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::Resource;
 use kube::core::PartialObjectMeta;
 use serde::de::DeserializeOwned;
@@ -186,6 +187,13 @@ impl Readable for Pod {
                 .by_element(),
             ]),
         ),
+    ]);
+}
+
+impl Readable for ServiceCIDR {
+    const SHAPE: Shape = Shape::Object(&[
+        field("metadata", METADATA),
+        decisive("spec", Shape::Object(&[decisive("cidrs", TEXTS)])),
     ]);
 }
 

@@ -135,6 +135,14 @@ pub(super) fn pod() -> Value {
     })
 }
 
+pub(super) fn service_cidr() -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
+        "metadata": { "name": "kubernetes", "resourceVersion": "3" },
+        "spec": { "cidrs": ["10.96.0.0/16", "fd00:96::/112"] },
+    })
+}
+
 pub(super) fn namespace() -> Value {
     json!({
         "apiVersion": "v1", "kind": "Namespace",

@@ -22,6 +22,8 @@ impl Index {
                 return;
             }
         }
+        let before = self.services.remove(&key);
+        self.observe_addresses(before.as_ref(), Some(&view));
         self.services.insert(key.clone(), view);
         self.mark_leaving_pools();
         if self.leading {
@@ -33,11 +35,12 @@ impl Index {
 
     /// A Service that is gone.
     pub fn forget_service(&mut self, key: &ServiceKey) {
-        self.services.remove(key);
+        let before = self.services.remove(key);
         self.mark_leaving_pools();
         self.hungry.remove(key);
         self.doubled.remove(key);
         self.free(key);
+        self.observe_addresses(before.as_ref(), None);
     }
 
     /// All Services there are: those not in `views` are gone. An observation of a list replaces whatever is known.
@@ -149,6 +152,9 @@ impl Index {
             .unwrap_or_default();
         if before == *view {
             return;
+        }
+        if before.interfaces != view.interfaces {
+            self.observe_interfaces(view);
         }
         let live = |view: &SpeakerView| {
             if view.live {

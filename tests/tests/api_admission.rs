@@ -601,7 +601,7 @@ fn permissions(admin: &Kubectl<'_>) -> Result<()> {
             "default",
             true,
         ),
-        ("controller", "list", "nodes", "", false),
+        ("controller", "list", "pods", "", false),
         (
             "controller",
             "update",

@@ -20,7 +20,14 @@ fn plain(namespace: &str, name: &str, cluster_ip: &str, external: &[&str]) -> Se
 }
 
 fn ready(world: &World, name: &str) -> (bool, String, String) {
-    let ready = plan_pool(name, &world.index).status.unwrap().ready;
+    let mut index = world.index.clone();
+    let view = index.allocator().pool(name).unwrap().clone();
+    let observed = PoolObserved {
+        finalizer: true,
+        ..PoolObserved::default()
+    };
+    index.observe_pool(view, observed);
+    let ready = plan_pool(name, &index).status.unwrap().ready;
     (ready.status, ready.reason, ready.message)
 }
 

@@ -15,9 +15,13 @@ pub mod speaker {
     pub const DATA_PATH_SYNCED: &str = "DataPathSynced";
     /// Whether the node's kernel settings let traffic through; the message names the setting and the remedy.
     pub const KERNEL_SETTINGS: &str = "KernelSettings";
+    /// Whether probes and metrics are served. Nothing else depends on it.
+    pub const ADMIN_SERVER: &str = "AdminServer";
 
     /// [`READY`] is True.
     pub const RUNNING: &str = "Running";
+    /// [`READY`] is True, but the Node's conditions speak against it: it keeps its addresses until a sound node can take them.
+    pub const NODE_NOT_READY: &str = "NodeNotReady";
     /// [`READY`] is False: the first lists from the API server are not complete.
     pub const STARTING: &str = "Starting";
     /// [`READY`] is False: the speaker ends because its node goes; other nodes take its addresses at once.
@@ -42,4 +46,8 @@ pub mod speaker {
     pub const SUITABLE: &str = "Suitable";
     /// [`KERNEL_SETTINGS`] is False: a setting stands in the way.
     pub const UNSUITABLE: &str = "Unsuitable";
+    /// [`ADMIN_SERVER`] is True.
+    pub const LISTENING: &str = "Listening";
+    /// [`ADMIN_SERVER`] is False: the port cannot be had; the message says why.
+    pub const NOT_LISTENING: &str = "NotListening";
 }

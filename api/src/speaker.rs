@@ -116,7 +116,7 @@ pub struct SpeakerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_path: Option<DataPathStatus>,
 
-    /// Ready, DataPathSynced and KernelSettings.
+    /// Ready, DataPathSynced, KernelSettings and AdminServer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -140,6 +140,11 @@ pub struct Interface {
     /// Whether it is up and has a carrier.
     #[serde(default)]
     pub up: bool,
+    /// Families (IPv4, IPv6) whose packets the node's kernel does not forward from here: addresses of these are announced by
+    /// other nodes. Condition KernelSettings has the remedy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2), inner(length(max = 4)))]
+    pub not_forwarding: Vec<String>,
 }
 
 /// An address a node answers for.

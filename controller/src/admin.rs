@@ -1,18 +1,15 @@
 //! `/healthz`, `/readyz`, `/metrics` and `/debug/plan?service=namespace/name`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use herald_core::ServiceKey;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -20,8 +17,9 @@ use crate::metrics::{Health, Metrics, STORES};
 use crate::planner::Input;
 use crate::provision;
 
-/// The planner goes round at least once a second; a process that did not for this long is stuck.
-const STUCK: Duration = Duration::from_secs(30);
+/// The planner goes round at least once a second; a process that did not for this long is stuck. On an overloaded node a
+/// minute says nothing.
+const STUCK: Duration = Duration::from_secs(300);
 
 /// What the pages show.
 #[derive(Clone, Debug)]
@@ -33,40 +31,14 @@ pub(crate) struct Admin {
     pub(crate) provisioners: Vec<mpsc::Sender<provision::Input>>,
 }
 
-/// Opens the socket. `[::]` serves both families; on a host without IPv6 it is IPv4 alone.
-///
-/// # Errors
-/// If the address is in use or not this host's.
-pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener> {
-    let bound = TcpListener::bind(address).await;
-    let bound = match bound {
-        Err(error)
-            if error.raw_os_error() == Some(EAFNOSUPPORT) && address.ip().is_unspecified() =>
-        {
-            TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port())).await
-        }
-        bound => bound,
-    };
-    bound.with_context(|| format!("--admin-address: cannot listen on {address}"))
-}
-
-/// `errno` of a kernel without the address family.
-const EAFNOSUPPORT: i32 = 97;
-
-/// Serves until the process ends.
-///
-/// # Errors
-/// If accepting fails for good.
-pub(crate) async fn serve(listener: TcpListener, admin: Admin) -> Result<()> {
-    let router = Router::new()
+/// The pages; `herald_admin` serves them.
+pub(crate) fn router(admin: Admin) -> Router {
+    Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/debug/plan", get(plan))
-        .with_state(admin);
-    axum::serve(listener, router)
-        .await
-        .context("serve the admin pages")
+        .with_state(admin)
 }
 
 async fn healthz(State(admin): State<Admin>) -> Response {

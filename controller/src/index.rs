@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use herald_api::conditions::speaker as speaker_condition;
 use herald_api::{AddressPool, L2Advertisement, Speaker, annotations, conditions, selectors};
 use herald_controller_core::{
     AdvertisementView, Condition, ConditionKind, FamilyRequest, Observed, PerFamily, PoolObserved,
     PoolScope, PoolView, Ready, RequestText, ServiceView, SpeakerView,
 };
 use herald_core::{AddressRange, IpFamily, Labels, ServiceKey};
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Node, Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
@@ -286,10 +288,16 @@ pub(crate) fn speaker_report(speaker: &Speaker) -> SpeakerReport {
         .filter_map(|conflict| Some((conflict.address.parse().ok()?, conflict.mac.clone())));
     let up = status.interfaces.iter().filter(|interface| interface.up);
     let interfaces = up.map(|interface| {
+        // From where the kernel does not forward a family, no address of the family is announced.
+        let forwards = |net: &IpNet| {
+            let family = IpFamily::of(net.addr()).to_string();
+            !interface.not_forwarding.contains(&family)
+        };
         let subnets = interface
             .addresses
             .iter()
-            .filter_map(|text| text.parse().ok());
+            .filter_map(|text| text.parse().ok())
+            .filter(forwards);
         (interface.name.clone(), subnets.collect())
     });
     let ready = status
@@ -304,6 +312,14 @@ pub(crate) fn speaker_report(speaker: &Speaker) -> SpeakerReport {
         owned: owned.collect(),
         conflicts: conflicts.collect(),
         interfaces: interfaces.collect(),
+        doubt: status
+            .conditions
+            .iter()
+            .find(|condition| {
+                condition.type_ == speaker_condition::READY
+                    && condition.reason == speaker_condition::NODE_NOT_READY
+            })
+            .map(|condition| condition.message.clone()),
     };
     SpeakerReport {
         view,

@@ -21,11 +21,12 @@
 //! | provisioner | one for each provider | its Services, endpoints and nodes, the inventory, the passes in flight |
 //! | lease driver | 1 | the Lease |
 //! | events | 1 | the queue of Events |
-//! | admin | 1 | nothing |
+//! | admin | a thread | nothing |
 //!
 //! Every replica watches and keeps the index; only the leader plans and writes.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result, bail};
 use futures::future::select_all;
@@ -61,7 +62,7 @@ const INPUTS: usize = 1024;
 /// Runs the controller until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If it cannot start: no configuration, a bad flag, or a port in use. Once started, failures are retried.
+/// If it cannot start: no configuration or a bad flag. Once started, failures are retried.
 pub async fn run(args: Args) -> Result<()> {
     log_to_stderr(&args)?;
     #[cfg(feature = "aws")]
@@ -76,7 +77,6 @@ pub async fn run(args: Args) -> Result<()> {
     let (relist, relisted) = watch::channel(0);
     let (stop, stopped) = watch::channel(false);
 
-    let listener = admin::listen(args.admin_address).await?;
     let events = Events::start(client.clone(), identity.clone(), metrics.clone());
     let losses = Losses::default();
     tokio::spawn(losses.clone().tell(events.clone(), leadership.clone()));
@@ -101,7 +101,12 @@ pub async fn run(args: Args) -> Result<()> {
         planner: inputs.clone(),
         provisioners: providers.iter().map(|one| one.inputs.clone()).collect(),
     };
-    let admin = tokio::spawn(admin::serve(listener, pages));
+    // A port that is taken is logged and waited for; nothing rests on it.
+    let _state = herald_admin::spawn(args.admin_address, admin::router(pages))
+        .context("start the thread of the admin pages")?;
+    let beating = health.clone();
+    herald_admin::watchdog("the planner", move || beating.beat.load(Ordering::Relaxed))
+        .context("start the watchdog's thread")?;
     spawn_watches(
         &Watches::new(&client, &inputs, &metrics, &losses, &relist_pace),
         relisted,
@@ -136,7 +141,6 @@ pub async fn run(args: Args) -> Result<()> {
         _ = tokio::signal::ctrl_c() => info!("SIGINT: stopping"),
         ended = &mut planner => bail!("the planner ended: {ended:?}"),
         ended = any_ended(&mut providers) => bail!("a provisioner ended: {ended:?}"),
-        ended = admin => bail!("the admin server ended: {ended:?}"),
     }
     // Writes in flight end first: the lease is free for another only when nothing of ours can arrive any more.
     stop.send_replace(true);

@@ -2,27 +2,24 @@
 //!
 //! None of these answers depends on the API server once the first state is in place (I5).
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::json;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::announcer::AnnouncerHandle;
 use crate::data_path::DataPathHandle;
 use crate::metrics::Metrics;
 
-/// The engine takes in observations and ticks at least every second; one that is silent this long hangs.
-const HUNG_AFTER: Duration = Duration::from_secs(60);
+/// The engine takes in observations and ticks at least every second; one that is silent this long hangs. On an overloaded
+/// node a minute says nothing.
+const HUNG_AFTER: Duration = Duration::from_secs(300);
 const COUNTERS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the engine's driver shows to the outside.
@@ -51,48 +48,15 @@ pub(crate) struct Admin {
     pub(crate) announcer: Arc<AnnouncerHandle>,
 }
 
-/// Binds the address. `[::]` takes IPv4 too, and falls back to it where the kernel has no IPv6.
-pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listen = |address: SocketAddr| -> std::io::Result<TcpListener> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        if address.is_ipv6() {
-            socket.set_only_v6(false)?;
-        }
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(128)?;
-        TcpListener::from_std(socket.into())
-    };
-    let result = match listen(address) {
-        Err(error)
-            if error.raw_os_error() == Some(libc::EAFNOSUPPORT)
-                && address.ip().is_unspecified() =>
-        {
-            listen(SocketAddr::new(
-                Ipv4Addr::UNSPECIFIED.into(),
-                address.port(),
-            ))
-        }
-        result => result,
-    };
-    result.with_context(|| format!("listening on {address}; choose another with --admin-address"))
-}
-
-/// Serves until the speaker ends.
-pub(crate) async fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<()> {
-    let router = Router::new()
+/// The pages; `herald_admin` serves them.
+pub(crate) fn router(admin: Admin) -> Router {
+    Router::new()
         .route("/livez", get(livez))
         .route("/healthz", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/debug/state", get(state))
-        .with_state(admin);
-    axum::serve(listener, router).await
+        .with_state(admin)
 }
 
 async fn livez(State(admin): State<Admin>) -> impl IntoResponse {

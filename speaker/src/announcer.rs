@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use herald_speaker_core::LinkView;
 use herald_speaker_core::announce::{Counts, Report};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// What the announcer says of an address on an interface. Reports wait while the channel is full; then only the
 /// latest state of each is sent.
@@ -44,6 +44,7 @@ pub struct AnnouncerHandle {
     targets: watch::Sender<Arc<Numbered>>,
     applied: watch::Receiver<u64>,
     counts: mpsc::Sender<oneshot::Sender<BTreeMap<IpAddr, Counts>>>,
+    again: Arc<Notify>,
 }
 
 /// The number of a call to [`AnnouncerHandle::set_targets`].
@@ -65,12 +66,14 @@ pub fn spawn() -> io::Result<(AnnouncerHandle, mpsc::Receiver<AnnouncerReport>)>
     let (applied_sender, applied) = watch::channel(0);
     let (counts, counts_receiver) = mpsc::channel(4);
     let (reports, reports_receiver) = mpsc::channel(1024);
+    let again = Arc::new(Notify::new());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let inputs = driver::Inputs {
         targets: targets_receiver,
         counts: counts_receiver,
+        again: again.clone(),
     };
     let outputs = driver::Outputs {
         applied: applied_sender,
@@ -84,6 +87,7 @@ pub fn spawn() -> io::Result<(AnnouncerHandle, mpsc::Receiver<AnnouncerReport>)>
             targets,
             applied,
             counts,
+            again,
         },
         reports_receiver,
     ))
@@ -109,6 +113,11 @@ impl AnnouncerHandle {
         let mut applied = self.applied.clone();
         let reached = applied.wait_for(|done| *done >= generation.0).await;
         reached.map(drop).map_err(|_| AnnouncerGone)
+    }
+
+    /// Has the announcer report every claim once more, in order with its other reports.
+    pub fn report_again(&self) {
+        self.again.notify_one();
     }
 
     /// The counters of every target address.

@@ -16,6 +16,7 @@ mod peers;
 mod plan;
 mod report;
 mod reserved;
+mod soundness;
 mod stores;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use herald_speaker_core::announce::{ClaimKey, ClaimState};
 
 use announcing::Announcing;
 use peers::Peers;
+use soundness::History;
 use stores::Store;
 
 pub use announcing::Targets;
@@ -74,6 +76,7 @@ pub struct Engine {
     speakers: Store<Arc<str>>,
     slice_service: HashMap<SliceKey, ServiceKey>,
     peers: Peers,
+    history: History,
     announcing: Announcing,
     dirty: Dirty,
     planned: HashMap<ServiceKey, Planned>,
@@ -100,10 +103,13 @@ pub struct Engine {
     /// Damage has lasted for longer than [`DAMAGE_GRACE`].
     broken: bool,
     kernel: Option<Vec<String>>,
+    /// Why probes and metrics are not served.
+    admin: Option<String>,
     conflicts: BTreeMap<IpAddr, Mac>,
     last_sync: Option<Instant>,
     version: u64,
     written: u64,
+    written_at: Option<Instant>,
     published: Option<Facts>,
     differences: u64,
     /// Counts renewals asked for out of turn.
@@ -116,6 +122,8 @@ pub struct Engine {
 /// longer than mending.
 const DAMAGE_GRACE: Duration = Duration::from_secs(1);
 
+/// After this time the API server's word about our own Speaker is not older than ours.
+const SEEN_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// Between two renewals out of turn.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 
@@ -130,6 +138,7 @@ struct Dirty {
     forwards: HashSet<ServiceKey>,
     all_owners: bool,
     all_forwards: bool,
+    holders: bool,
     node: bool,
     report: bool,
     checking: bool,
@@ -163,6 +172,7 @@ impl Engine {
             speakers: Store::new("speakers", false),
             slice_service: HashMap::new(),
             peers: Peers::new(node, now),
+            history: History::default(),
             announcing: Announcing::default(),
             dirty: Dirty::default(),
             planned: HashMap::new(),
@@ -183,10 +193,12 @@ impl Engine {
             damages: 0,
             broken: false,
             kernel: None,
+            admin: None,
             conflicts: BTreeMap::new(),
             last_sync: None,
             version: 0,
             written: 0,
+            written_at: None,
             published: None,
             differences: 0,
             renewal: 0,
@@ -244,6 +256,11 @@ impl Engine {
     /// What [`Self::full_pass`] found that earlier passes had missed.
     pub fn differences(&self) -> u64 {
         self.differences
+    }
+
+    /// The announcer must say again where its claims stand.
+    pub fn is_unheard(&self) -> bool {
+        self.announcing.is_unheard()
     }
 
     /// What is known.

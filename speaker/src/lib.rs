@@ -11,7 +11,7 @@ pub mod data_path;
 pub mod engine;
 mod gateway;
 pub mod index;
-mod kernel;
+pub mod kernel;
 pub mod link;
 mod metrics;
 mod ndp;

@@ -10,6 +10,8 @@
 //! links ─ kernel settings ────────┴───────────────────────────────────────────────────────┘
 //! ```
 //!
+//! The admin pages have a thread of their own (`herald_admin`); whether they are served is an observation too.
+//!
 //! The driver never waits for the data path: what it has to say is kept, merged by Service, until there is room.
 
 mod driver;
@@ -17,7 +19,6 @@ mod outbox;
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use herald_api::{AddressPool, L2Advertisement, Speaker, names};
@@ -34,7 +35,7 @@ use tracing_subscriber::EnvFilter;
 use crate::args::{Args, LogFormat, Mode};
 use crate::data_path::{DataPath, DataPathConfig};
 use crate::engine::{Observation, SliceKey};
-use crate::link::{Links, watch_links};
+use crate::link::watch_links;
 use crate::metrics::Metrics;
 use crate::own_daemonset::OwnDaemonSet;
 use crate::watch::{Kind, watch};
@@ -43,8 +44,6 @@ use driver::{Driver, Inputs, Outputs};
 
 /// Observations waiting for the engine; the watches wait beyond that.
 const OBSERVATIONS: usize = 1024;
-/// Settings that somebody else changes are found after this time.
-const KERNEL_CHECK_EVERY: Duration = Duration::from_secs(300);
 
 fn log_to_stderr(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log).with_context(|| {
@@ -84,7 +83,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         );
     }
     let metrics = Metrics::new();
-    let listener = admin::bind(args.admin_address)?;
     let client = client::connect(&args).await?;
 
     let (data_path, data_path_reports) = DataPath::spawn(DataPathConfig {
@@ -101,7 +99,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     spawn_watches(&client, &observations, &metrics, pace);
     let (links, links_seen) = watch::channel(None);
     tokio::spawn(watch_links(links).instrument(tracing::info_span!("links")));
-    tokio::spawn(follow_links(links_seen, observations.clone(), mode));
+    let settings = kernel::follow(links_seen, observations.clone(), mode != Mode::Off);
+    tokio::spawn(settings.instrument(tracing::info_span!("kernel")));
 
     // Where there is no other proxy the rules stay, whatever becomes of the DaemonSet.
     let daemonset = (mode == Mode::External)
@@ -129,6 +128,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         data_path: data_path_reports,
         announcer: announcer_reports,
     };
+    let admin_observed = observations.clone();
     let outputs = Outputs {
         data_path: data_path.clone(),
         announcer: announcer.clone(),
@@ -144,10 +144,28 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         data_path,
         announcer,
     };
-    let served = admin::serve(listener, admin);
-    tokio::select! {
-        ended = driver.run(inputs) => ended,
-        ended = served => ended.context("serving probes and metrics"),
+    let at = admin.shown.clone();
+    herald_admin::watchdog("the engine", move || at.borrow().at)
+        .context("starting the watchdog's thread")?;
+    let served = herald_admin::spawn(args.admin_address, admin::router(admin))
+        .context("starting the thread for probes and metrics")?;
+    tokio::spawn(follow_admin(served, admin_observed));
+    driver.run(inputs).await
+}
+
+/// Whether probes and metrics are served, as an observation.
+async fn follow_admin(
+    mut served: watch::Receiver<Option<String>>,
+    observations: mpsc::Sender<Observation>,
+) {
+    loop {
+        let state = served.borrow_and_update().clone();
+        if observations.send(Observation::Admin(state)).await.is_err() {
+            return;
+        }
+        if served.changed().await.is_err() {
+            return;
+        }
     }
 }
 
@@ -226,38 +244,4 @@ fn spawn_watches(
 /// The selector of objects without a label.
 fn concat_not(label: &str) -> String {
     format!("!{label}")
-}
-
-/// Links, and after each change and every few minutes the kernel settings, become observations.
-async fn follow_links(
-    mut links: watch::Receiver<Option<Links>>,
-    observations: mpsc::Sender<Observation>,
-    mode: Mode,
-) {
-    loop {
-        let now = links.borrow_and_update().clone();
-        if let Some(now) = now {
-            let checked = now.clone();
-            if observations.send(Observation::Links(now)).await.is_err() {
-                return;
-            }
-            if mode != Mode::Off {
-                let problems = kernel::check(&checked).await;
-                for problem in &problems {
-                    tracing::warn!("{problem}");
-                }
-                if observations
-                    .send(Observation::KernelSettings(problems))
-                    .await
-                    .is_err()
-                {
-                    return;
-                }
-            }
-        }
-        tokio::select! {
-            changed = links.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(KERNEL_CHECK_EVERY) => {}
-        }
-    }
 }

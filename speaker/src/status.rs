@@ -182,6 +182,7 @@ impl Writer {
                 conditions::speaker::READY,
                 conditions::speaker::DATA_PATH_SYNCED,
                 conditions::speaker::KERNEL_SETTINGS,
+                conditions::speaker::ADMIN_SERVER,
             ];
             if let Some(kind) = types.into_iter().find(|kind| *kind == condition.type_) {
                 let since = condition.last_transition_time.0;
@@ -231,6 +232,7 @@ impl Writer {
             (conditions::speaker::READY, &facts.ready),
             (conditions::speaker::DATA_PATH_SYNCED, &facts.data_path),
             (conditions::speaker::KERNEL_SETTINGS, &facts.kernel),
+            (conditions::speaker::ADMIN_SERVER, &facts.admin),
         ];
         let conditions = states
             .map(|(kind, state)| self.condition(kind, state))
@@ -254,6 +256,11 @@ impl Writer {
                         .map(ToString::to_string)
                         .collect(),
                     up: interface.up,
+                    not_forwarding: interface
+                        .not_forwarding
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect(),
                 })
                 .collect(),
             owned: owned

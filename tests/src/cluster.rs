@@ -122,6 +122,11 @@ impl Cluster {
         self.state.nodes
     }
 
+    /// A node's CNI configuration; without it the kubelet calls the node not Ready.
+    pub fn cni_configuration(&self, node: usize) -> PathBuf {
+        node::cni_configuration(self.name(), node)
+    }
+
     /// Configuration for any Kubernetes client on this machine, as cluster administrator.
     pub fn kubeconfig(&self) -> PathBuf {
         self.folder().join("kubeconfig")

@@ -181,11 +181,16 @@ pub(crate) fn start_kube_proxy(state: &State, node: usize, program: &Path) -> Re
 
 /// Tells containerd how to connect pods; with this the kubelet reports the node Ready.
 pub(crate) fn write_cni(state: &State, node: usize, ranges: &[IpNet]) -> Result<()> {
-    let folder = node_folder(&state.name, node).join("run/cni");
-    let unfinished = folder.join("unfinished");
+    let file = cni_configuration(&state.name, node);
+    let unfinished = file.with_file_name("unfinished");
     fs::write(&unfinished, node_config::cni(ranges).to_string())?;
-    fs::rename(&unfinished, folder.join("10-lab.conflist"))?;
+    fs::rename(&unfinished, file)?;
     Ok(())
+}
+
+/// Where that is.
+pub(crate) fn cni_configuration(cluster: &str, node: usize) -> PathBuf {
+    node_folder(cluster, node).join("run/cni/10-lab.conflist")
 }
 
 /// Debian's plug-ins, and one of our own that goes first.

@@ -4,7 +4,7 @@ mod e2e;
 
 use std::process::ExitCode;
 
-use e2e::scenarios::{addresses, endpoints, failover, traffic};
+use e2e::scenarios::{addresses, endpoints, failover, kernel, not_ready, side_service, traffic};
 use herald_tests::ServiceProxy;
 
 fn main() -> ExitCode {
@@ -21,6 +21,9 @@ fn main() -> ExitCode {
             ("bad_input", addresses::bad_input),
             ("stable_addresses", addresses::stable),
             ("download_survives", failover::download_survives),
+            ("admin_port_taken", side_service::admin_port_taken),
+            ("forwarding_off", kernel::forwarding_off),
+            ("cni_gone_everywhere", not_ready::cni_gone_everywhere),
             ("one_answer", failover::one_answer),
             ("node_crash", failover::node_crash),
         ],

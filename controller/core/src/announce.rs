@@ -41,6 +41,8 @@ pub struct SpeakerView {
     pub conflicts: Vec<(IpAddr, String)>,
     /// Interfaces that are up, with their subnets.
     pub interfaces: Vec<(String, Vec<IpNet>)>,
+    /// What its Node's conditions have against it, although it announces.
+    pub doubt: Option<String>,
 }
 
 /// A change of the condition Announced.
@@ -107,7 +109,10 @@ fn notice(shown: Option<&Condition>, condition: &Condition) -> Option<Notice> {
             message,
         });
     }
-    let told = shown.is_some_and(|shown| shown.status && shown.message == condition.message);
+    // What a node's conditions have against it is no news of the Service.
+    let told = shown.is_some_and(|shown| {
+        shown.status && without_doubts(&shown.message) == without_doubts(&condition.message)
+    });
     (condition.status && !told).then(|| Notice {
         warning: false,
         reason: Reason::Announced,
@@ -168,7 +173,10 @@ fn state(address: IpAddr, view: &ServiceView, index: &Index) -> Result<String, (
         );
         return Err((Reason::AddressConflict, message));
     }
-    let nodes: Vec<&str> = index.owners(address).collect();
+    let nodes: Vec<String> = index
+        .owners(address)
+        .map(|node| described(node, index))
+        .collect();
     if !nodes.is_empty() {
         return Ok(nodes.join(" and "));
     }
@@ -193,9 +201,9 @@ fn state(address: IpAddr, view: &ServiceView, index: &Index) -> Result<String, (
         return Err((Reason::NoEligibleNode, message));
     }
     let hint = if view.local {
-        ": only a node that is Ready, selected by the L2Advertisement and has a ready endpoint (externalTrafficPolicy is Local) does"
+        ": only a node that is selected by the L2Advertisement and has a ready endpoint (externalTrafficPolicy is Local) does"
     } else {
-        ": only a node that is Ready and selected by the L2Advertisement does"
+        ": only a node that is selected by the L2Advertisement does"
     };
     Err((
         Reason::Pending,
@@ -234,6 +242,26 @@ pub(crate) fn announced_by_label<'a>(pool: &str, index: &'a Index) -> Option<&'a
     let mut services = index.services().filter(|view| view.load_balancer);
     let found = services.find(|view| view.ingress.iter().any(|a| by_label(view, *a)));
     found.map(|view| &view.key)
+}
+
+/// A node that announces, with what speaks against it.
+fn described(node: &str, index: &Index) -> String {
+    let speaker = index.speakers().find(|speaker| *speaker.node == *node);
+    match speaker.and_then(|speaker| speaker.doubt.as_ref()) {
+        Some(doubt) => format!("{node} ({doubt})"),
+        None => node.to_owned(),
+    }
+}
+
+/// A message of the condition Announced without what [`described`] added to the nodes' names, which hold no brackets.
+fn without_doubts(message: &str) -> String {
+    let mut parts = message.split(['(', ')']);
+    let kept = std::iter::from_fn(|| {
+        let kept = parts.next();
+        parts.next();
+        kept
+    });
+    kept.map(str::trim_end).collect()
 }
 
 /// Why each node with a speaker may not announce `address`, as far as the Speakers themselves tell; the empty reason for those

@@ -15,6 +15,7 @@ fn speaker(node: &str, owned: &[&str]) -> SpeakerView {
         owned: owned.iter().map(|text| ip(text)).collect(),
         conflicts: Vec::new(),
         interfaces: vec![("eth0".into(), vec!["192.0.2.77/24".parse().unwrap()])],
+        doubt: None,
     }
 }
 
@@ -98,6 +99,34 @@ fn interfaces_named_by_the_advertisement_need_no_subnet() {
     world.index.observe_advertisement(named);
     world.run();
     assert_eq!(reason(&world), "Pending");
+}
+
+#[test]
+fn says_that_the_node_which_announces_is_not_ready() {
+    let mut world = lan();
+    world.index.observe_advertisement(advert(&[]));
+    let well = speaker("n1", &["192.0.2.0"]);
+    world.index.observe_speaker(&well);
+    world.run();
+    let told = world.events.len();
+    let doubted = SpeakerView {
+        doubt: Some("node is not Ready; it stays for now".into()),
+        ..well.clone()
+    };
+    world.index.observe_speaker(&doubted);
+    world.run();
+    assert_eq!(
+        world.message("web", ConditionKind::Announced),
+        "announced by node n1 (node is not Ready; it stays for now)"
+    );
+    assert_eq!(reason(&world), "Announced");
+    world.index.observe_speaker(&well);
+    world.run();
+    assert_eq!(
+        world.message("web", ConditionKind::Announced),
+        "announced by node n1"
+    );
+    assert_eq!(world.events.len(), told, "no Event tells of it");
 }
 
 #[test]

@@ -226,6 +226,8 @@ fn snapshot(world: &World) -> speaker::Snapshot {
         name: "n1".into(),
         labels: Labels::new(),
         ready: true,
+        network_unavailable: false,
+        shutting_down: false,
         excluded: false,
         addresses: Vec::new(),
         known_addresses: Vec::new(),
@@ -239,6 +241,7 @@ fn snapshot(world: &World) -> speaker::Snapshot {
             "2001:db8::c8/64".parse().unwrap(),
         ],
         up: true,
+        not_forwarding: [].into(),
     };
     let one = speaker::SpeakerView {
         node: "n1".into(),

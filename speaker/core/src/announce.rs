@@ -90,6 +90,8 @@ pub struct Responder {
     timers: BTreeSet<(Duration, ClaimKey)>,
     due: VecDeque<(ClaimKey, Kind)>,
     changed: BTreeSet<ClaimKey>,
+    /// To be reported although they have not changed.
+    repeated: BTreeSet<ClaimKey>,
     /// Every frame received before this time has been handled.
     caught_up: Duration,
     /// Frames may be waiting that arrived while nobody listened: answer nothing.
@@ -272,17 +274,29 @@ impl Responder {
 
     /// The next change of a claim, until `None`.
     pub fn poll_report(&mut self) -> Option<Report> {
-        let key = self.changed.pop_first()?;
+        let changed = self.changed.pop_first();
+        let repeated = changed.is_none();
+        let key = changed.or_else(|| self.repeated.pop_first())?;
+        self.repeated.remove(&key);
         let state = self
             .claims
             .get(&key)
             .map_or(ClaimState::Withdrawn, Claim::state);
-        Some(Report { key, state })
+        Some(Report {
+            key,
+            state,
+            repeated,
+        })
+    }
+
+    /// Has every claim reported once more, after what has changed: whoever missed a change learns it.
+    pub fn report_all(&mut self) {
+        self.repeated.extend(self.claims.keys().copied());
     }
 
     /// Whether [`Responder::poll_report`] has anything to say.
     pub fn has_reports(&self) -> bool {
-        !self.changed.is_empty()
+        !(self.changed.is_empty() && self.repeated.is_empty())
     }
 
     /// When to call [`Responder::handle_caught_up`] and [`Responder::poll_transmit`] at the latest; `None` while there

@@ -1,4 +1,5 @@
-//! Which nodes may own an address, and why the others may not.
+//! Which nodes can own an address, and why the others cannot. What Nodes' conditions say is not decided here: see
+//! `soundness.rs`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,10 +13,10 @@ use crate::{AdvertisementView, Interface, NodeView, ServiceView, Snapshot, Traff
 /// Why a node may not own an address; of several reasons the first in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Ineligible {
-    /// The Node's condition Ready is not True.
-    NotReady,
-    /// The Node is labelled out of external load balancers, or its network is unavailable.
+    /// The Node is labelled out of external load balancers.
     Excluded,
+    /// The node shuts down.
+    ShuttingDown,
     /// No Speaker object of the node has been renewed in time.
     NoSpeaker,
     /// The node selectors of the matching L2Advertisements leave it out.
@@ -24,6 +25,8 @@ pub enum Ineligible {
     NoInterface,
     /// The interfaces that could announce have no link.
     LinkDown,
+    /// The node's kernel does not forward packets of the address's family from the interfaces that could announce.
+    NotForwarding,
     /// `externalTrafficPolicy: Local`, and the endpoints are on other nodes.
     NoLocalEndpoint,
 }
@@ -31,12 +34,13 @@ pub enum Ineligible {
 impl fmt::Display for Ineligible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotReady => "node is not Ready",
             Self::Excluded => "node is excluded from external load balancers",
+            Self::ShuttingDown => "node is shutting down",
             Self::NoSpeaker => "no live speaker",
             Self::NotSelected => "not selected by the L2Advertisement",
             Self::NoInterface => "no interface in the address's subnet",
             Self::LinkDown => "interface is down",
+            Self::NotForwarding => "the kernel does not forward this family",
             Self::NoLocalEndpoint => "no local endpoint",
         })
     }
@@ -124,11 +128,11 @@ pub(crate) fn evaluate(
     local: Option<&BTreeSet<Arc<str>>>,
     snapshot: &Snapshot,
 ) -> Result<BTreeSet<Arc<str>>, Ineligible> {
-    if !node.ready {
-        return Err(Ineligible::NotReady);
-    }
     if node.excluded {
         return Err(Ineligible::Excluded);
+    }
+    if node.shutting_down {
+        return Err(Ineligible::ShuttingDown);
     }
     let speaker = snapshot.speakers.get(&node.name).filter(|s| s.live);
     let speaker = speaker.ok_or(Ineligible::NoSpeaker)?;
@@ -150,18 +154,23 @@ pub(crate) fn evaluate(
     if candidates.is_empty() {
         return Err(Ineligible::NoInterface);
     }
-    let up: BTreeSet<Arc<str>> = candidates
-        .iter()
-        .filter(|i| i.up)
-        .map(|i| i.name.clone())
-        .collect();
+    let up: Vec<&Interface> = candidates.into_iter().filter(|i| i.up).collect();
     if up.is_empty() {
         return Err(Ineligible::LinkDown);
+    }
+    let family = IpFamily::of(address);
+    let able: BTreeSet<Arc<str>> = up
+        .into_iter()
+        .filter(|i| !i.not_forwarding.contains(&family))
+        .map(|i| i.name.clone())
+        .collect();
+    if able.is_empty() {
+        return Err(Ineligible::NotForwarding);
     }
     if local.is_some_and(|local| !local.contains(&node.name)) {
         return Err(Ineligible::NoLocalEndpoint);
     }
-    Ok(up)
+    Ok(able)
 }
 
 /// An L2Advertisement that names interfaces means these, whatever subnet they own; one that names none means every

@@ -17,6 +17,7 @@ mod model;
 mod ownership;
 pub mod ruleset;
 mod snapshot;
+mod soundness;
 pub mod wire;
 
 pub use addresses::{Addresses, Refusal, api_service};
@@ -36,3 +37,4 @@ pub use ownership::{
     published_interfaces,
 };
 pub use snapshot::Snapshot;
+pub use soundness::Soundness;

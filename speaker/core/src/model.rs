@@ -1,5 +1,6 @@
 //! The compact forms of watched objects: only the fields that decide something.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -125,14 +126,19 @@ pub struct EndpointView {
 
 /// A Node.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct NodeView {
     /// The node's name.
     pub name: Arc<str>,
     /// Its labels.
     pub labels: Labels,
-    /// Condition `Ready` is True.
+    /// Condition `Ready` is True, or Unknown: then the node's speaker tells whether it lives.
     pub ready: bool,
-    /// Label `node.kubernetes.io/exclude-from-external-load-balancers` is present, or condition `NetworkUnavailable` is True.
+    /// Condition `NetworkUnavailable` is True.
+    pub network_unavailable: bool,
+    /// Its kubelet says that the node shuts down.
+    pub shutting_down: bool,
+    /// Label `node.kubernetes.io/exclude-from-external-load-balancers` is present.
     pub excluded: bool,
     /// The first InternalIP of each family: where node ports answer.
     pub addresses: Vec<IpAddr>,
@@ -188,6 +194,8 @@ pub struct Interface {
     pub addresses: Vec<IpNet>,
     /// Up and with carrier.
     pub up: bool,
+    /// The families whose packets the kernel does not forward from here.
+    pub not_forwarding: BTreeSet<IpFamily>,
 }
 
 /// A link of this node that can announce, from rtnetlink.

@@ -10,7 +10,8 @@ use herald_core::{IpFamily, ServiceKey};
 use ipnet::IpNet;
 
 use crate::eligible::{Ineligible, advertisements, evaluate, local_nodes};
-use crate::{Interface, LinkView, ServiceKind, Snapshot, elect};
+use crate::soundness::choose;
+use crate::{Interface, LinkView, ServiceKind, Snapshot};
 
 /// Most nodes that [`NobodyReason::NoEligibleNode`] lists.
 pub const LISTED_NODES_MAX: usize = 8;
@@ -117,8 +118,8 @@ pub fn ownership(key: &ServiceKey, snapshot: &Snapshot) -> Vec<AddressOwnership>
                 Err(reason) => out.push((node.name.clone(), reason)),
             }
         }
-        let elected = elect(address, eligible.keys().map(|name| &**name)).map(Arc::<str>::from);
-        if let Some((node, interfaces)) = elected.and_then(|node| eligible.remove_entry(&node)) {
+        let chosen = choose(address, &eligible, snapshot);
+        if let Some((node, interfaces)) = chosen.and_then(|node| eligible.remove_entry(&node)) {
             return Owner::Node { node, interfaces };
         }
         let more = out.len().saturating_sub(LISTED_NODES_MAX);
@@ -180,6 +181,11 @@ pub fn published_interfaces(snapshot: &Snapshot) -> Vec<Interface> {
         name: link.name.clone(),
         addresses: link.addresses.clone(),
         up: link.up,
+        not_forwarding: snapshot
+            .not_forwarding
+            .get(&link.name)
+            .cloned()
+            .unwrap_or_default(),
     };
     snapshot
         .links

@@ -1,10 +1,12 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use herald_core::ServiceKey;
+use herald_core::{IpFamily, ServiceKey};
 
 use crate::{
-    Addresses, AdvertisementView, LinkView, NodeView, PoolView, ServiceView, SliceView, SpeakerView,
+    Addresses, AdvertisementView, LinkView, NodeView, PoolView, ServiceView, SliceView, Soundness,
+    SpeakerView,
 };
 
 /// Everything one speaker has observed; what the planners read.
@@ -26,6 +28,12 @@ pub struct Snapshot {
     pub advertisements: BTreeMap<Arc<str>, AdvertisementView>,
     /// Speakers by node, this one included.
     pub speakers: BTreeMap<Arc<str>, SpeakerView>,
+    /// What each Node's conditions have said lately; of a node that is not in here the present counts.
+    pub soundness: BTreeMap<Arc<str>, Soundness>,
+    /// The nodes whose Speaker says that it answers for an address. Only asked for while a node is not sound.
+    pub holders: BTreeMap<IpAddr, BTreeSet<Arc<str>>>,
+    /// The families that this node's kernel does not forward, by the name of the link they come in by.
+    pub not_forwarding: BTreeMap<Arc<str>, BTreeSet<IpFamily>>,
     /// This node's links by interface index.
     pub links: BTreeMap<u32, LinkView>,
     /// Who uses which address, and which are no Service's to take.

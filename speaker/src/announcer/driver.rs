@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use herald_speaker_core::announce::{Counts, Report, Responder};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::port::Port;
 use super::{Numbered, Targets};
@@ -21,6 +21,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Inputs {
     pub(super) targets: watch::Receiver<Arc<Numbered>>,
     pub(super) counts: mpsc::Receiver<oneshot::Sender<BTreeMap<IpAddr, Counts>>>,
+    pub(super) again: Arc<Notify>,
 }
 
 pub(super) struct Outputs {
@@ -47,6 +48,7 @@ pub(super) async fn run(mut inputs: Inputs, outputs: Outputs) {
             () = std::future::ready(()), if !all_read => {}
             () = driver.readable() => {}
             () = tokio::time::sleep(driver.sleep()) => {}
+            () = inputs.again.notified() => driver.responder.report_all(),
             Some(answer) = inputs.counts.recv() => {
                 // Whoever asked may have gone.
                 drop(answer.send(driver.responder.counts()));

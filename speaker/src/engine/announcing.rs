@@ -81,12 +81,12 @@ impl Announcing {
         self.withdrawing.retain(|_, since| *since > generation);
     }
 
-    /// What the announcer says of a claim.
-    pub(super) fn reported(&mut self, report: Report, now: Instant) {
+    /// What the announcer says of a claim. True when it says again what had got lost.
+    pub(super) fn reported(&mut self, report: Report, now: Instant) -> bool {
         let wanted = self.targets.get(&report.key.address);
         if !wanted.is_some_and(|links| links.contains(&report.key.interface)) {
             self.states.remove(&report.key);
-            return;
+            return false;
         }
         if report.state != ClaimState::Probing {
             self.inherited.remove(&report.key.address);
@@ -97,7 +97,15 @@ impl Announcing {
         let since = known
             .filter(|(state, _)| conflict(state) && conflict(&report.state))
             .map_or(now, |(_, since)| *since);
-        self.states.insert(report.key, (report.state, since));
+        let before = self.states.insert(report.key, (report.state, since));
+        report.repeated && before.map(|(state, _)| state) != Some(report.state)
+    }
+
+    /// Something is a target and the announcer has said nothing of it, or that was lost: its targets come through a channel
+    /// that keeps only the last, so it sees nothing of a target that went and came back.
+    pub(super) fn is_unheard(&self) -> bool {
+        let mut waiting = self.waiting();
+        waiting.any(|(claim, state)| state.is_none() && self.links.contains_key(&claim.interface))
     }
 
     /// Whether the announcer may still answer for `address` although it should not.
@@ -189,7 +197,11 @@ mod tests {
             interface: 2,
             address: address.parse().unwrap(),
         };
-        Report { key, state }
+        Report {
+            key,
+            state,
+            repeated: false,
+        }
     }
 
     #[test]
@@ -206,6 +218,28 @@ mod tests {
         assert!(announcing.is_withdrawing(address));
         announcing.acknowledged(2);
         assert!(!announcing.is_withdrawing(address) && announcing.is_silent());
+    }
+
+    #[test]
+    fn what_got_lost_is_said_again_and_counted() {
+        let (links, wanted, now) = (BTreeMap::new(), targets("192.0.2.1"), Instant::now());
+        let mut announcing = Announcing::default();
+        announcing.want(&key(), &Targets::new(), &wanted);
+        announcing.settle(&links).unwrap();
+        assert!(!announcing.reported(report("192.0.2.1", ClaimState::Announcing), now));
+        // Gone and back before the announcer looked: nothing has changed for it.
+        announcing.want(&key(), &wanted, &Targets::new());
+        announcing.settle(&links).unwrap();
+        announcing.want(&key(), &Targets::new(), &wanted);
+        announcing.settle(&links).unwrap();
+        assert!(announcing.owned().is_empty());
+        let again = Report {
+            repeated: true,
+            ..report("192.0.2.1", ClaimState::Announcing)
+        };
+        assert!(announcing.reported(again, now));
+        assert_eq!(announcing.owned(), wanted);
+        assert!(!announcing.reported(again, now), "known by now");
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use herald_api::conditions::speaker as reason;
-use herald_speaker_core::{Mac, ServiceProxy};
+use herald_api::speaker::{INTERFACES_MAX, OWNED_MAX};
+use herald_speaker_core::{Mac, NodeView, ServiceProxy};
 
-use super::{Engine, Facts, Figures, Report, State};
+use super::{Engine, Facts, Figures, Report, SEEN_AGAIN_AFTER, State};
 
 impl Engine {
     /// The next version of the Speaker's status, if it differs from the last.
@@ -47,6 +48,28 @@ impl Engine {
         self.dirty.report && self.can_report()
     }
 
+    /// Has our own Speaker written again when the API server shows another than was written: somebody changed or deleted it.
+    pub(super) fn check_published(&mut self, now: Instant) {
+        let settled = self.written == self.version
+            && self
+                .written_at
+                .is_some_and(|at| now.duration_since(at) > SEEN_AGAIN_AFTER);
+        let Some(facts) = self.published.as_ref().filter(|_| settled) else {
+            return;
+        };
+        let owned = facts.owned.keys().take(OWNED_MAX);
+        let interfaces = facts.interfaces.iter().map(|(interface, _)| interface);
+        let same = self.peers.own().is_some_and(|seen| {
+            owned.eq(&seen.owned) && interfaces.take(INTERFACES_MAX).eq(&seen.interfaces)
+        });
+        if !same {
+            tracing::warn!("our Speaker object is not as it was written: writing it again");
+            self.differences += 1;
+            self.published = None;
+            self.dirty.report = true;
+        }
+    }
+
     fn can_report(&self) -> bool {
         self.speakers.synced() && !self.own_uid.is_empty()
     }
@@ -84,6 +107,10 @@ impl Engine {
             conflicts: self.conflicts.clone(),
             data_path: self.data_path_state(),
             kernel: self.kernel_state(),
+            admin: match &self.admin {
+                None => State::yes(reason::LISTENING),
+                Some(why) => State::no(reason::NOT_LISTENING, why.clone()),
+            },
             data_path_error: self.data_path_error(),
         }
     }
@@ -111,6 +138,14 @@ impl Engine {
                 reason::NO_INTERFACE,
                 "no interface has an address of its own",
             )
+        } else if let Some(complaint) = self.snapshot.own_node().and_then(NodeView::complaint) {
+            State {
+                holds: true,
+                reason: reason::NODE_NOT_READY,
+                message: format!(
+                    "{complaint}; it keeps its addresses until a node without such a condition can take them"
+                ),
+            }
         } else {
             State::yes(reason::RUNNING)
         }

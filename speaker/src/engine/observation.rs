@@ -11,6 +11,7 @@ use herald_speaker_core::{
 
 use crate::announcer::AnnouncerReport;
 use crate::data_path::DataPathReport;
+use crate::kernel::KernelSettings;
 
 /// One observation. The order within a kind is the order in which things happened.
 #[derive(Clone, Debug)]
@@ -43,8 +44,10 @@ pub enum Observation {
         /// From [`Report`](super::Report).
         version: u64,
     },
-    /// Kernel settings that stand in the way; empty when all is well.
-    KernelSettings(Vec<String>),
+    /// What the node's kernel settings stand in the way of.
+    KernelSettings(KernelSettings),
+    /// Why probes and metrics are not served; `None` when they are.
+    Admin(Option<String>),
     /// The speaker ends and its node goes too: give the addresses away.
     Leave,
     /// Time has passed.

@@ -43,13 +43,25 @@ impl Engine {
                 self.dirty.forwards.extend(self.held.drain());
             }
             Observation::Announcer(report) => {
-                self.announcing.reported(report, now);
+                self.differences += u64::from(self.announcing.reported(report, now));
                 self.dirty.report = true;
             }
-            Observation::Written { version } => self.written = version,
-            Observation::KernelSettings(problems) => {
-                self.dirty.report |= self.kernel.as_ref() != Some(&problems);
-                self.kernel = Some(problems);
+            Observation::Written { version } => {
+                if self.written != version {
+                    self.written_at = Some(now);
+                }
+                self.written = version;
+            }
+            Observation::KernelSettings(settings) => {
+                self.dirty.report |= self.kernel.as_ref() != Some(&settings.problems);
+                self.kernel = Some(settings.problems);
+                // Planned through the interfaces that this node publishes: every speaker elects by these.
+                self.dirty.report |= self.snapshot.not_forwarding != settings.not_forwarding;
+                self.snapshot.not_forwarding = settings.not_forwarding;
+            }
+            Observation::Admin(refused) => {
+                self.dirty.report |= self.admin != refused;
+                self.admin = refused;
             }
             Observation::Leave => {
                 self.leave = true;
@@ -179,14 +191,12 @@ impl Engine {
                     let known = self.snapshot.own_node().map(forwarding);
                     self.dirty.node |= known != Some(forwarding(&seen.view));
                 }
-                let mut view = seen.view;
                 if seen.silent {
-                    view.ready = self.peers.heard(&key);
                     self.silent.insert(key.clone());
                 } else {
                     self.silent.remove(&key);
                 }
-                Change::Set(key, view)
+                Change::Set(key, seen.view)
             }
         };
         self.dirty.report |= change == Change::Listed;
@@ -215,14 +225,18 @@ impl Engine {
                 if key == self.snapshot.node && !self.speakers.synced() {
                     self.announcing.inherit(seen.owned.iter().copied());
                 }
-                self.peers.set(seen, now);
+                self.dirty.holders |= self.peers.set(seen, now);
             }
-            Change::Gone(key) => self.peers.remove(&key),
+            Change::Gone(key) => {
+                self.peers.remove(&key);
+                self.dirty.holders = true;
+            }
             Change::Listed => {
                 let (_, gone) = self.speakers.finish(self.peers.names());
                 for key in gone {
                     self.peers.remove(&key);
                 }
+                self.dirty.holders = true;
                 self.dirty.report = true;
             }
         }

@@ -12,7 +12,8 @@
 //! The other way round: when this speaker's own renewals do not arrive (refused, say) while others' do, the others
 //! will take it for dead after [`LIVE_FOR`]; it stops owning a little earlier, after [`OWN_LIVE_FOR`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,8 +53,9 @@ impl Peers {
         }
     }
 
-    /// A Speaker object as it is now. One seen for the first time counts as just renewed.
-    pub(super) fn set(&mut self, seen: SpeakerSeen, now: Instant) {
+    /// A Speaker object as it is now. One seen for the first time counts as just renewed. True when it answers for other
+    /// addresses than before.
+    pub(super) fn set(&mut self, seen: SpeakerSeen, now: Instant) -> bool {
         let known = self.seen.get(&seen.node);
         let renewed = known.is_some_and(|peer| peer.seen.renewed != seen.renewed);
         let mut changed = known.map_or(now, |peer| peer.changed);
@@ -66,8 +68,21 @@ impl Peers {
             self.sight = now;
             changed = now;
         }
+        let other = self.seen.get(&seen.node).map(|peer| &peer.seen.owned) != Some(&seen.owned);
         let node = seen.node.clone();
         self.seen.insert(node, Peer { seen, changed });
+        other
+    }
+
+    /// Who says that it answers for each address, this speaker as the API server knows it: all observers see the same.
+    pub(super) fn holders(&self) -> BTreeMap<IpAddr, BTreeSet<Arc<str>>> {
+        let mut holders: BTreeMap<IpAddr, BTreeSet<Arc<str>>> = BTreeMap::new();
+        for (node, peer) in &self.seen {
+            for address in &peer.seen.owned {
+                holders.entry(*address).or_default().insert(node.clone());
+            }
+        }
+        holders
     }
 
     pub(super) fn remove(&mut self, node: &Arc<str>) {
@@ -77,6 +92,11 @@ impl Peers {
     /// For how long, as far as can be seen, a speaker has not been renewed.
     fn silence(&self, peer: &Peer) -> Duration {
         self.sight.saturating_duration_since(peer.changed)
+    }
+
+    /// Our own Speaker object as the API server shows it.
+    pub(super) fn own(&self) -> Option<&SpeakerSeen> {
+        self.seen.get(&self.own).map(|peer| &peer.seen)
     }
 
     /// Whether this speaker may own addresses as far as its own renewals tell.

@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use herald_core::ServiceKey;
 use herald_speaker_core::{
-    ServiceProxy, SpeakerView, forward, forward_node, own_targets, ownership, published_interfaces,
+    ServiceProxy, Soundness, SpeakerView, forward, forward_node, own_targets, ownership,
+    published_interfaces,
 };
 
 use super::{ASK_EVERY, DAMAGE_GRACE, Engine, Planned, Step};
@@ -18,6 +19,7 @@ impl Engine {
         let mut steps = Vec::new();
         self.refresh_speakers(now);
         self.refresh_conflicts(now);
+        self.refresh_soundness(now);
         if self.synced() {
             self.plan_owners();
         }
@@ -37,7 +39,9 @@ impl Engine {
         let conflicts = self.announcing.conflicts(now);
         self.dirty.report |= self.conflicts != conflicts;
         self.conflicts = conflicts;
-        self.dirty.checking = false;
+        if std::mem::take(&mut self.dirty.checking) {
+            self.check_published(now);
+        }
         steps
     }
 
@@ -198,30 +202,22 @@ impl Engine {
             .map(|(seen, live)| {
                 let view = SpeakerView {
                     node: seen.node.clone(),
-                    live,
+                    live: live && self.heard(&seen.node),
                     interfaces: seen.interfaces.clone(),
                 };
                 (seen.node.clone(), view)
             })
             .collect();
-        for name in &self.silent {
-            if let Some(node) = self.snapshot.nodes.get_mut(name) {
-                let heard = self.peers.heard(name);
-                self.dirty.all_owners |= node.ready != heard;
-                node.ready = heard;
-            }
-        }
         let damaged = self.damaged.as_ref();
         let broken =
             damaged.is_some_and(|(since, _)| now.saturating_duration_since(*since) >= DAMAGE_GRACE);
         self.dirty.report |= broken != self.broken;
         self.broken = broken;
+        let own_name = self.snapshot.node.clone();
+        let able = !self.leave && self.unavailable.is_none() && !self.broken;
         let own = SpeakerView {
-            node: self.snapshot.node.clone(),
-            live: !self.leave
-                && self.unavailable.is_none()
-                && !self.broken
-                && self.peers.own_live(),
+            live: able && self.peers.own_live() && self.heard(&own_name),
+            node: own_name,
             // Our own links as they are, not as the API server last heard.
             interfaces: published_interfaces(&self.snapshot),
         };
@@ -230,6 +226,30 @@ impl Engine {
             let before = std::mem::replace(&mut self.snapshot.speakers, views);
             self.dirty.all_owners = true;
             self.refresh_subnets(&before);
+        }
+    }
+
+    /// Whether a node that the control plane has not heard from is heard of by its speaker.
+    fn heard(&self, node: &Arc<str>) -> bool {
+        !self.silent.contains(node) || self.peers.heard(node)
+    }
+
+    /// Brings the snapshot in line with what Nodes' conditions have said by now.
+    fn refresh_soundness(&mut self, now: Instant) {
+        let soundness = self.history.update(self.snapshot.nodes.values(), now);
+        let changed = self.snapshot.soundness != soundness;
+        self.snapshot.soundness = soundness;
+        self.dirty.all_owners |= changed;
+        self.dirty.report |= changed;
+        let unsound = |soundness: &Soundness| *soundness != Soundness::Sound;
+        if !self.snapshot.soundness.values().any(unsound) {
+            // Nobody asks, and they change with every address.
+            self.snapshot.holders.clear();
+            self.dirty.holders = true;
+        } else if std::mem::take(&mut self.dirty.holders) {
+            let holders = self.peers.holders();
+            self.dirty.all_owners |= self.snapshot.holders != holders;
+            self.snapshot.holders = holders;
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct Facts {
     pub data_path: State,
     /// Condition KernelSettings.
     pub kernel: State,
+    /// Condition AdminServer.
+    pub admin: State,
     /// Why the data path failed last, if it did.
     pub data_path_error: Option<String>,
 }

@@ -4,6 +4,7 @@ mod convergence;
 mod inputs;
 mod order;
 mod reserved;
+mod soundness;
 
 use std::time::Duration;
 
@@ -76,6 +77,8 @@ fn node_seen(name: &str, ready: bool) -> NodeSeen {
             name: name.into(),
             labels: [].into(),
             ready,
+            network_unavailable: false,
+            shutting_down: false,
             excluded: false,
             addresses: vec!["192.0.2.1".parse().unwrap()],
             known_addresses: Vec::new(),
@@ -100,6 +103,7 @@ fn speaker_seen(name: &str, renewed: u32) -> SpeakerSeen {
             name: "eth0".into(),
             addresses: subnet(),
             up: true,
+            not_forwarding: [].into(),
         }],
         owned: vec![],
         macs: vec![],
@@ -154,6 +158,7 @@ fn announcing(address: &str) -> Observation {
     Observation::Announcer(AnnouncerReport {
         key,
         state: ClaimState::Announcing,
+        repeated: false,
     })
 }
 

@@ -24,6 +24,7 @@ pub fn node(object: &Node) -> Option<NodeSeen> {
     let is_true = |kind: &str| condition(status, kind).is_some_and(|(value, _)| value == "True");
     let shutting_down = condition(status, "Ready")
         .is_some_and(|(value, message)| value != "True" && message.contains("shutting down"));
+    let silent = condition(status, "Ready").is_some_and(|(value, _)| value == "Unknown");
     let tainted = spec.and_then(|s| s.taints.as_ref()).into_iter().flatten();
     let leaving = shutting_down
         || object.metadata.deletion_timestamp.is_some()
@@ -53,11 +54,12 @@ pub fn node(object: &Node) -> Option<NodeSeen> {
     Some(NodeSeen {
         uid: object.metadata.uid.clone().unwrap_or_default(),
         leaving,
-        silent: condition(status, "Ready").is_some_and(|(value, _)| value == "Unknown"),
+        silent,
         view: NodeView {
-            ready: is_true("Ready"),
-            excluded: labels.contains_key(names::EXCLUDE_NODE_LABEL)
-                || is_true("NetworkUnavailable"),
+            ready: silent || is_true("Ready"),
+            network_unavailable: is_true("NetworkUnavailable"),
+            shutting_down,
+            excluded: labels.contains_key(names::EXCLUDE_NODE_LABEL),
             addresses: internal_addresses(status),
             known_addresses: known_addresses(status),
             pod_cidrs,

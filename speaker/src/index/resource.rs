@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use herald_api::{AddressPool, L2Advertisement, Speaker, conditions, selectors};
+use herald_core::IpFamily;
 use herald_speaker_core::{AdvertisementView, Interface, PoolView};
 
 use super::{name_key, parse, warn_left_out};
@@ -48,6 +49,10 @@ pub fn speaker(object: &Speaker) -> Option<SpeakerSeen> {
             .filter_map(|text| text.parse().ok())
             .collect(),
         up: interface.up,
+        not_forwarding: [IpFamily::V4, IpFamily::V6]
+            .into_iter()
+            .filter(|family| interface.not_forwarding.contains(&family.to_string()))
+            .collect(),
     });
     let refused = [
         conditions::speaker::DRAINING,

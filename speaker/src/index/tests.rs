@@ -296,28 +296,48 @@ fn nodes_that_are_out_or_about_to_go() {
         json!([{ "type": "Ready", "status": "False", "message": "node is shutting down" }]);
     let offline = json!([{ "type": "Ready", "status": "True" }, { "type": "NetworkUnavailable", "status": "True" }]);
     let none = json!({});
+    // Complaint, excluded, shutting down, leaving.
+    let (no, well) = (Some("node is not Ready"), None);
     for (labels, spec, conditions, expected) in [
-        (&none, &none, &ready("True"), (true, false, false)),
-        (&none, &none, &ready("Unknown"), (false, false, false)),
-        (&none, &none, &json!([]), (false, false, false)),
-        (&exclude, &none, &ready("True"), (true, true, false)),
-        (&none, &none, &offline, (true, true, false)),
+        (&none, &none, &ready("True"), (well, false, false, false)),
+        // The control plane has not heard from it, which is no word of the node's.
+        (&none, &none, &ready("Unknown"), (well, false, false, false)),
+        (&none, &none, &ready("False"), (no, false, false, false)),
+        (&none, &none, &json!([]), (no, false, false, false)),
+        (&exclude, &none, &ready("True"), (well, true, false, false)),
+        (
+            &none,
+            &none,
+            &offline,
+            (
+                Some("the node's network is unavailable"),
+                false,
+                false,
+                false,
+            ),
+        ),
         (
             &none,
             &json!({ "unschedulable": true }),
             &ready("True"),
-            (true, false, true),
+            (well, false, false, true),
         ),
-        (&none, &taint, &ready("True"), (true, false, true)),
-        (&none, &none, &closing, (false, false, true)),
+        (&none, &taint, &ready("True"), (well, false, false, true)),
+        (&none, &none, &closing, (no, false, true, true)),
     ] {
         let seen = node(&object::<Node>(json!({
             "metadata": { "name": "n1", "labels": labels },
             "spec": spec, "status": { "conditions": conditions },
         })))
         .unwrap();
+        let view = &seen.view;
         assert_eq!(
-            (seen.view.ready, seen.view.excluded, seen.leaving),
+            (
+                view.complaint(),
+                view.excluded,
+                view.shutting_down,
+                seen.leaving
+            ),
             expected,
             "{labels} {spec} {conditions}"
         );

@@ -20,6 +20,8 @@ use crate::own_daemonset::OwnDaemonSet;
 
 const TICK: Duration = Duration::from_secs(1);
 const FULL_PASS_EVERY: Duration = Duration::from_secs(300);
+/// Between two questions to the announcer about what it has not been heard of.
+const ASK_AGAIN_EVERY: Duration = Duration::from_secs(5);
 /// Between two writes of the Speaker object, and for figures that are worth none of their own.
 const REPORT_EVERY: Duration = Duration::from_millis(200);
 const FIGURES_EVERY: Duration = Duration::from_secs(60);
@@ -106,6 +108,7 @@ impl Driver {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut full_pass_at, mut figures_at) = (Instant::now(), Instant::now());
+        let mut asked_at = Instant::now();
         let mut leave_until: Option<Instant> = None;
         let mut asked: Option<Asked> = None;
         let mut removed = false;
@@ -158,6 +161,10 @@ impl Driver {
                     if full_pass_at.elapsed() > FULL_PASS_EVERY {
                         full_pass_at = Instant::now();
                         self.engine.full_pass();
+                        self.outputs.announcer.report_again();
+                    } else if self.engine.is_unheard() && asked_at.elapsed() > ASK_AGAIN_EVERY {
+                        asked_at = Instant::now();
+                        self.outputs.announcer.report_again();
                     }
                 }
                 left_out = answer => {

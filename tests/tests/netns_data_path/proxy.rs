@@ -105,6 +105,8 @@ fn snapshot() -> Result<Snapshot> {
         name: name.clone(),
         labels: Labels::default(),
         ready: true,
+        network_unavailable: false,
+        shutting_down: false,
         excluded: false,
         addresses: lab::node().to_vec(),
         known_addresses: Vec::new(),

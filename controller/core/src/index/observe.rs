@@ -181,6 +181,11 @@ impl Index {
                 self.mark_holders(*address);
             }
         }
+        if before.doubt != view.doubt {
+            for address in had.intersection(&has) {
+                self.mark_holders(*address);
+            }
+        }
         if before.live != view.live || before.interfaces != view.interfaces {
             self.mark_unannounced();
         }

@@ -48,6 +48,8 @@ fn node(name: &str, known: &[&str]) -> NodeView {
         name: name.into(),
         labels: Labels::default(),
         ready: true,
+        network_unavailable: false,
+        shutting_down: false,
         excluded: false,
         addresses: Vec::new(),
         known_addresses: known.iter().map(|text| ip(text)).collect(),
@@ -108,6 +110,7 @@ fn cluster() -> Snapshot {
             name: "eth1".into(),
             addresses: vec!["203.0.113.2/28".parse().unwrap()],
             up: true,
+            not_forwarding: [].into(),
         }],
     };
     snapshot.speakers.insert("n2".into(), peer);

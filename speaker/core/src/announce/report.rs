@@ -37,6 +37,8 @@ pub struct Report {
     pub key: ClaimKey,
     /// Its state now; states between two reports may be left out.
     pub state: ClaimState,
+    /// Nothing has changed since it was reported last.
+    pub repeated: bool,
 }
 
 /// What was seen and sent for an address since it became a target.

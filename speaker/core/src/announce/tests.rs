@@ -29,6 +29,33 @@ fn a_new_target_is_probed_for_then_announced_then_answered() {
 }
 
 #[test]
+fn a_target_that_goes_and_comes_back_unseen_is_told_when_asked() {
+    let mut lab = Lab::new(V4, 1);
+    lab.set_target(0, true);
+    lab.run(500);
+    let responder = &mut lab.nodes[0].responder;
+    while responder.poll_report().is_some() {}
+    responder.report_all();
+    assert!(responder.has_reports());
+    let report = responder.poll_report().unwrap();
+    assert_eq!(
+        (report.state, report.repeated),
+        (ClaimState::Announcing, true)
+    );
+    assert_eq!(responder.poll_report(), None);
+    // What has changed is news, and told once.
+    lab.set_link(0, false);
+    let responder = &mut lab.nodes[0].responder;
+    responder.report_all();
+    let report = responder.poll_report().unwrap();
+    assert_eq!(
+        (report.state, report.repeated),
+        (ClaimState::LinkDown, false)
+    );
+    assert_eq!(responder.poll_report(), None);
+}
+
+#[test]
 fn a_withdrawn_target_is_silent_at_once() {
     let mut lab = Lab::new(V4, 1);
     lab.set_target(0, true);

@@ -70,6 +70,8 @@ fn snapshot(service: ServiceView, slices: Vec<SliceView>) -> Snapshot {
         name: "n1".into(),
         labels: Labels::default(),
         ready: true,
+        network_unavailable: false,
+        shutting_down: false,
         excluded: false,
         addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         known_addresses: Vec::new(),

@@ -48,6 +48,7 @@ pub(super) fn interface(name: &str, nets: &[&str]) -> Interface {
         name: name.into(),
         addresses,
         up: true,
+        not_forwarding: [].into(),
     }
 }
 
@@ -63,6 +64,8 @@ pub(super) fn snapshot() -> Snapshot {
             name: name.clone(),
             labels: labels(&[("zone", if n == 1 { "a" } else { "b" })]),
             ready: true,
+            network_unavailable: false,
+            shutting_down: false,
             excluded: false,
             addresses: Vec::new(),
             known_addresses: Vec::new(),

@@ -62,12 +62,12 @@ fn only_addresses_of_our_pools_are_announced() {
 #[test]
 fn a_node_is_out_for_its_first_reason() {
     type Spoil = fn(&mut Snapshot);
-    let cases: [(Ineligible, Spoil); 7] = [
-        (Ineligible::NotReady, |s| {
-            s.nodes.get_mut("n1").unwrap().ready = false;
-        }),
+    let cases: [(Ineligible, Spoil); 8] = [
         (Ineligible::Excluded, |s| {
             s.nodes.get_mut("n1").unwrap().excluded = true;
+        }),
+        (Ineligible::ShuttingDown, |s| {
+            s.nodes.get_mut("n1").unwrap().shutting_down = true;
         }),
         (Ineligible::NoSpeaker, |s| {
             s.speakers.get_mut("n1").unwrap().live = false;
@@ -81,6 +81,10 @@ fn a_node_is_out_for_its_first_reason() {
         }),
         (Ineligible::LinkDown, |s| {
             s.speakers.get_mut("n1").unwrap().interfaces[0].up = false;
+        }),
+        (Ineligible::NotForwarding, |s| {
+            let lan = &mut s.speakers.get_mut("n1").unwrap().interfaces[0];
+            lan.not_forwarding.insert(IpFamily::V4);
         }),
     ];
     for (reason, spoil) in cases {
@@ -96,6 +100,59 @@ fn a_node_is_out_for_its_first_reason() {
                 more: 0
             }
         );
+    }
+}
+
+#[test]
+fn a_kernel_that_does_not_forward_one_family_keeps_the_other() {
+    let mut snapshot = snapshot();
+    for (name, family) in [("n1", IpFamily::V4), ("n2", IpFamily::V6)] {
+        let lan = &mut snapshot.speakers.get_mut(name).unwrap().interfaces[0];
+        lan.not_forwarding.insert(family);
+    }
+    assert_eq!(eligible(&snapshot, 0), ["n2", "n3"]);
+    assert_eq!(eligible(&snapshot, 1), ["n1", "n3"]);
+    // Published from this node's own settings.
+    snapshot.links.insert(
+        2,
+        LinkView {
+            index: 2,
+            name: "lan".into(),
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            up: true,
+            addresses: vec!["192.0.2.1/24".parse().unwrap()],
+            gateways: Vec::new(),
+        },
+    );
+    let only_four = BTreeSet::from([IpFamily::V4]);
+    snapshot
+        .not_forwarding
+        .insert("lan".into(), only_four.clone());
+    assert_eq!(published_interfaces(&snapshot)[0].not_forwarding, only_four);
+}
+
+#[test]
+fn conditions_of_a_node_count_while_another_node_is_sound() {
+    type Spoil = fn(&mut NodeView);
+    let spoils: [Spoil; 2] = [
+        |node| node.ready = false,
+        |node| {
+            node.network_unavailable = true;
+        },
+    ];
+    let owner = |snapshot: &Snapshot| match ownership(&key(), snapshot).swap_remove(0).owner {
+        Owner::Node { node, .. } => node,
+        Owner::Nobody(reason) => panic!("{reason}"),
+    };
+    for spoil in spoils {
+        let mut snapshot = snapshot();
+        let first = owner(&snapshot);
+        spoil(snapshot.nodes.get_mut(&first).unwrap());
+        assert_ne!(owner(&snapshot), first);
+        snapshot.nodes.values_mut().for_each(spoil);
+        assert_eq!(owner(&snapshot), first);
+        snapshot.speakers.get_mut(&first).unwrap().live = false;
+        assert_ne!(owner(&snapshot), first, "it cannot, sound or not");
     }
 }
 
@@ -267,7 +324,7 @@ fn the_list_of_reasons_is_bounded() {
             name.clone(),
             NodeView {
                 name,
-                ready: false,
+                excluded: true,
                 ..node.clone()
             },
         );
@@ -275,7 +332,7 @@ fn the_list_of_reasons_is_bounded() {
     snapshot.nodes.retain(|name, _| name.starts_with('x'));
     let text = nobody(&snapshot).to_string();
     assert!(
-        text.contains("x07: node is not Ready; and 12 more nodes"),
+        text.contains("x07: node is excluded from external load balancers; and 12 more nodes"),
         "{text}"
     );
 }

@@ -138,3 +138,51 @@ fn a_full_pass_counts_what_events_missed() {
     assert!(bench.targets().is_empty());
     assert_eq!(bench.engine.differences(), 1);
 }
+
+#[test]
+fn a_full_pass_writes_the_speaker_again_when_it_is_not_as_written() {
+    let mut bench = Bench::listed(ServiceProxy::Off);
+    bench.see([announcing("192.0.2.10")]);
+    let version = bench.engine.report(false).unwrap().version;
+    bench.see([Observation::Written { version }]);
+    let as_written = |bench: &Bench, renewed: u32| SpeakerSeen {
+        interfaces: vec![Interface {
+            name: "eth0".into(),
+            addresses: subnet(),
+            up: true,
+            not_forwarding: [].into(),
+        }],
+        owned: bench.engine.owned().keys().copied().collect(),
+        ..speaker_seen("n1", renewed)
+    };
+    let shown = |seen: SpeakerSeen| Observation::Speaker(Change::Set("n1".into(), seen));
+    let seen = as_written(&bench, 1);
+    bench.see([shown(seen.clone())]);
+    bench.pass(11);
+    bench.engine.full_pass();
+    bench.see([Observation::Tick]);
+    assert!(bench.engine.report(false).is_none());
+    assert_eq!(bench.engine.differences(), 0);
+    // Edited by somebody, and deleted.
+    let emptied = SpeakerSeen {
+        owned: vec![],
+        ..seen
+    };
+    let gone = Observation::Speaker(Change::Gone("n1".into()));
+    for (count, change) in [(1, shown(emptied)), (2, gone)] {
+        bench.see([change]);
+        bench.engine.full_pass();
+        bench.see([Observation::Tick]);
+        let report = bench.engine.report(false).unwrap();
+        assert_eq!(bench.engine.differences(), count);
+        assert!(
+            report
+                .facts
+                .owned
+                .contains_key(&"192.0.2.10".parse().unwrap())
+        );
+        let version = report.version;
+        bench.see([Observation::Written { version }]);
+        bench.pass(11);
+    }
+}

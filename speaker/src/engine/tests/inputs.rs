@@ -1,6 +1,7 @@
 //! Which observations cause work, and which must not.
 
 use super::*;
+use crate::kernel::KernelSettings;
 
 #[test]
 fn nothing_happens_before_every_store_it_rests_on_is_complete() {
@@ -145,16 +146,12 @@ fn a_change_of_another_node_or_speaker_does_not_touch_forwarding() {
 }
 
 #[test]
-fn the_address_moves_with_link_node_and_speaker() {
+fn the_address_moves_with_link_and_data_path() {
     // n1 owns 192.0.2.10 alone; with n2 the hash decides, so take an address that n2 does not get.
     let mut bench = Bench::listed(ServiceProxy::Off);
     bench.see([links(false)]);
     assert!(bench.targets().is_empty(), "no carrier");
     bench.see([links(true)]);
-    assert_eq!(bench.targets(), ["192.0.2.10"]);
-    bench.see([set_node("n1", false)]);
-    assert!(bench.targets().is_empty(), "node not ready");
-    bench.see([set_node("n1", true)]);
     assert_eq!(bench.targets(), ["192.0.2.10"]);
     bench.see([Observation::DataPath(DataPathReport::Unavailable {
         error: "no permission".into(),
@@ -205,10 +202,6 @@ fn after_an_outage_of_the_api_server_silent_nodes_keep_their_addresses() {
     bench.see([set_speaker("n1", 1)]);
     bench.pass(10);
     assert_eq!(bench.targets(), ["192.0.2.10"]);
-    bench.see([set_node("n1", true)]);
-    // A kubelet that says itself that its node is not ready is believed.
-    bench.see([set_node("n1", false)]);
-    assert!(bench.targets().is_empty());
 }
 
 #[test]
@@ -226,4 +219,43 @@ fn a_slice_that_changes_its_service_leaves_the_old_one() {
             .is_none()
     );
     assert!(changed(&steps).contains(&("default/web".to_owned(), 1)));
+}
+
+#[test]
+fn a_kernel_that_does_not_forward_gives_the_address_away_and_says_so() {
+    let mut bench = Bench::listed(ServiceProxy::External);
+    bench.see([synced("web", &["192.0.2.10"])]);
+    assert_eq!(bench.targets(), ["192.0.2.10"]);
+    bench.engine.report(false);
+    let settings = |families: &[IpFamily]| {
+        Observation::KernelSettings(KernelSettings {
+            problems: families.iter().map(|f| format!("{f} is off")).collect(),
+            not_forwarding: [("eth0".into(), families.iter().copied().collect())].into(),
+        })
+    };
+    bench.see([settings(&[IpFamily::V6])]);
+    assert_eq!(bench.targets(), ["192.0.2.10"], "the other family");
+    bench.see([settings(&[IpFamily::V4])]);
+    assert!(bench.targets().is_empty());
+    let facts = bench.engine.report(false).unwrap().facts;
+    let (published, _) = &facts.interfaces[0];
+    assert_eq!(published.not_forwarding, [IpFamily::V4].into());
+    assert!(!facts.kernel.holds, "{:?}", facts.kernel);
+    bench.see([settings(&[])]);
+    assert_eq!(bench.targets(), ["192.0.2.10"]);
+}
+
+#[test]
+fn a_taken_admin_port_is_a_condition_and_nothing_else() {
+    let mut bench = Bench::listed(ServiceProxy::Off);
+    bench.see([announcing("192.0.2.10")]);
+    let before = bench.engine.report(false).unwrap().facts;
+    assert!(before.admin.holds);
+    let why = "cannot listen on [::]:9741".to_owned();
+    assert_eq!(bench.see([Observation::Admin(Some(why.clone()))]), []);
+    let after = bench.engine.report(false).unwrap().facts;
+    assert!(!after.admin.holds);
+    assert_eq!(after.admin.message, why);
+    assert_eq!(after.ready, before.ready);
+    assert_eq!(after.owned, before.owned);
 }

@@ -108,6 +108,7 @@ fn conflict(mac: [u8; 6]) -> Observation {
     Observation::Announcer(AnnouncerReport {
         key,
         state: ClaimState::Conflict { mac: Mac(mac) },
+        repeated: false,
     })
 }
 

@@ -242,31 +242,46 @@ fn answered(cluster: &Cluster, address: IpAddr, patience: Duration) -> Result<()
 
 /// `kill -9` of a node's speaker process, and waits until kubelet has started it again and it is ready.
 fn kill_speaker(cluster: &Cluster, name: &str) -> Result<()> {
-    let container = || -> Result<(String, bool)> {
-        let field = format!("spec.nodeName={name}");
-        let label = "app.kubernetes.io/component=speaker";
-        let pods = get(
-            cluster,
-            &[
-                "pods",
-                "-n",
-                "herald-system",
-                "-l",
-                label,
-                "--field-selector",
-                &field,
-            ],
-        )?;
-        let status = &pods["items"][0]["status"]["containerStatuses"][0];
-        let id = status["containerID"]
-            .as_str()
-            .context("the speaker has no container")?;
-        Ok((
-            id.trim_start_matches("containerd://").to_owned(),
-            status["ready"] == true,
-        ))
-    };
-    let (before, _) = container()?;
+    let before = kill_speaker_process(cluster, name)?;
+    wait_for(
+        &format!("the speaker of {name} to be restarted"),
+        NODE_LOSS,
+        || {
+            let (now, ready) = speaker_container(cluster, name)?;
+            Ok((now != before && ready).then_some(()))
+        },
+    )
+}
+
+/// The identity of the container of a node's speaker, and whether it is ready.
+fn speaker_container(cluster: &Cluster, name: &str) -> Result<(String, bool)> {
+    let field = format!("spec.nodeName={name}");
+    let label = "app.kubernetes.io/component=speaker";
+    let pods = get(
+        cluster,
+        &[
+            "pods",
+            "-n",
+            "herald-system",
+            "-l",
+            label,
+            "--field-selector",
+            &field,
+        ],
+    )?;
+    let status = &pods["items"][0]["status"]["containerStatuses"][0];
+    let id = status["containerID"]
+        .as_str()
+        .context("the speaker has no container")?;
+    Ok((
+        id.trim_start_matches("containerd://").to_owned(),
+        status["ready"] == true,
+    ))
+}
+
+/// `kill -9` of a node's speaker process; returns the identity of its container.
+pub(crate) fn kill_speaker_process(cluster: &Cluster, name: &str) -> Result<String> {
+    let (before, _) = speaker_container(cluster, name)?;
     let kill = [
         "ctr", "-n", "k8s.io", "task", "kill", "-s", "SIGKILL", &before,
     ];
@@ -276,12 +291,5 @@ fn kill_speaker(cluster: &Cluster, name: &str) -> Result<()> {
         "{kill:?}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    wait_for(
-        &format!("the speaker of {name} to be restarted"),
-        NODE_LOSS,
-        || {
-            let (now, ready) = container()?;
-            Ok((now != before && ready).then_some(()))
-        },
-    )
+    Ok(before)
 }

@@ -6,5 +6,8 @@ pub(crate) mod cluster_ips;
 pub(crate) mod endpoints;
 pub(crate) mod failover;
 pub(crate) mod installation;
+pub(crate) mod kernel;
+pub(crate) mod not_ready;
 pub(crate) mod removal;
+pub(crate) mod side_service;
 pub(crate) mod traffic;

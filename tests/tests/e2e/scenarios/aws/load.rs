@@ -1,4 +1,4 @@
-//! Requests at a fixed rate from behind the router, each over a new connection, whatever the earlier ones do.
+//! Requests at a fixed rate, each over a new connection, whatever the earlier ones do.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -42,16 +42,26 @@ pub(crate) struct Tally {
 }
 
 impl Load {
-    /// Begins to ask the line servers at `to`, in turn, so many times a second together.
+    /// Begins to ask the line servers at `to` from behind the router, in turn, so many times a second together.
     pub(crate) fn start(cluster: &Cluster, to: Vec<SocketAddr>, rate: u32) -> Result<Self> {
+        Self::start_from(cluster, Place::Remote, to, rate)
+    }
+
+    /// The same from elsewhere.
+    pub(crate) fn start_from(
+        cluster: &Cluster,
+        from: Place,
+        to: Vec<SocketAddr>,
+        rate: u32,
+    ) -> Result<Self> {
         ensure!(!to.is_empty(), "nobody to ask");
         let of = format!("{rate}/s to {to:?}");
-        let remote = Netns::open(&Place::Remote.netns(cluster.name()));
+        let place = Netns::open(&from.netns(cluster.name()));
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
             // One thread: its sockets are of the namespace it has entered.
-            remote.enter(move || {
+            place.enter(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()?;

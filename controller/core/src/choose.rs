@@ -1,9 +1,10 @@
 //! Which addresses a Service should have: it keeps what it holds, gets what it asks for, and never pays for a failed request
 //! with a working address (I2).
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use herald_core::{IpFamily, Labels};
+use herald_core::{IpFamily, Labels, ServiceKey};
 
 use crate::allocator::Allocator;
 use crate::family::PerFamily;
@@ -25,8 +26,14 @@ pub(crate) struct Choice {
 
 type Addresses = PerFamily<Option<IpAddr>>;
 
-/// Chooses the addresses of `view`; `namespace` is its namespace's labels.
-pub(crate) fn choose(view: &ServiceView, namespace: &Labels, allocator: &Allocator) -> Choice {
+/// Chooses the addresses of `view`; `namespace` is its namespace's labels. What the Services `leaving` hold counts as free when it
+/// is asked for by name.
+pub(crate) fn choose(
+    view: &ServiceView,
+    namespace: &Labels,
+    allocator: &Allocator,
+    leaving: &BTreeSet<&ServiceKey>,
+) -> Choice {
     let mut held = Addresses::default();
     for address in allocator.held(&view.key) {
         let family = IpFamily::of(*address);
@@ -53,6 +60,7 @@ pub(crate) fn choose(view: &ServiceView, namespace: &Labels, allocator: &Allocat
         namespace,
         allocator,
         request: &request,
+        leaving,
     };
     let families = |wanted: bool| -> Vec<IpFamily> {
         view.families
@@ -103,6 +111,7 @@ struct Chooser<'a> {
     namespace: &'a Labels,
     allocator: &'a Allocator,
     request: &'a Request,
+    leaving: &'a BTreeSet<&'a ServiceKey>,
 }
 
 impl Chooser<'_> {
@@ -245,6 +254,10 @@ impl Chooser<'_> {
             return Err(elsewhere(format!(
                 "{address} ends in .0 or .255, which AddressPool {owner} leaves out (avoidBuggyIPs)"
             )));
+        }
+        let holders = self.allocator.holders(address);
+        if holders.iter().all(|holder| self.leaving.contains(holder)) {
+            return Ok(());
         }
         match self.allocator.taken_by(address, &self.view.key) {
             Some(holder) => Err(Problem::new(

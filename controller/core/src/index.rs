@@ -141,6 +141,10 @@ impl Index {
         let Some(addresses) = &plan.hold else {
             return Vec::new();
         };
+        self.allocator.exchange(&plan.exchange);
+        let partners = plan.exchange.iter().map(|(key, _)| key);
+        let partners = partners.filter(|key| **key != plan.key).cloned();
+        self.dirty.services.put_first(partners);
         if self.allocator.held(&plan.key) != addresses {
             self.mark_sharers(&plan.key);
         }
@@ -160,10 +164,11 @@ impl Index {
         if !self.leading {
             return;
         }
-        for key in self.keys_by_age() {
-            self.dirty.services.push(&key);
-            self.dirty.announced.push(&key);
+        let keys = by_age(self.services.values());
+        for key in &keys {
+            self.dirty.announced.push(key);
         }
+        self.dirty.services.put_first(keys);
     }
 
     // === reading ===
@@ -284,7 +289,7 @@ impl Index {
     }
 
     fn claim_all(&mut self) {
-        let mut keys = self.keys_by_age();
+        let mut keys = by_age(self.services.values());
         keys.sort_by_key(|key| {
             let ours = self.services.get(key).map(|view| {
                 let ours = self.standing(view) == Standing::Ours;
@@ -343,9 +348,8 @@ impl Index {
         for key in self.doubled.clone() {
             self.claim(&key);
         }
-        for key in &self.hungry {
-            self.dirty.services.push(key);
-        }
+        let waiting = by_age(self.hungry.iter().filter_map(|key| self.services.get(key)));
+        self.dirty.services.put_first(waiting);
     }
 
     fn mark_holders(&mut self, address: IpAddr) {
@@ -379,15 +383,11 @@ impl Index {
             self.dirty.announced.push(&view.key);
         }
     }
+}
 
-    /// Services by age: the order in which they are served.
-    fn keys_by_age(&self) -> Vec<ServiceKey> {
-        let mut keys: Vec<(i64, &ServiceKey)> = self
-            .services
-            .values()
-            .map(|view| (view.created, &view.key))
-            .collect();
-        keys.sort_unstable();
-        keys.into_iter().map(|(_, key)| key.clone()).collect()
-    }
+/// The keys of `views`, oldest first: the order in which Services are served.
+fn by_age<'a>(views: impl Iterator<Item = &'a ServiceView>) -> Vec<ServiceKey> {
+    let mut keys: Vec<(i64, &ServiceKey)> = views.map(|view| (view.created, &view.key)).collect();
+    keys.sort_unstable();
+    keys.into_iter().map(|(_, key)| key.clone()).collect()
 }

@@ -9,6 +9,7 @@
 mod allocator;
 mod announce;
 mod choose;
+mod exchange;
 mod external;
 mod family;
 mod index;

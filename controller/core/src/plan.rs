@@ -7,10 +7,15 @@ use std::net::IpAddr;
 use herald_core::{ServiceKey, remember_pools};
 
 use crate::choose::{Choice, choose};
+use crate::exchange::exchange;
 use crate::external::{external_ips, plan_external};
 use crate::index::{Index, Standing};
 use crate::service::ServiceView;
 use crate::status::{Condition, ConditionKind, Desired, Notice, Problem, Reason};
+
+mod notices;
+
+use notices::notices;
 
 /// What to do about one Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +24,8 @@ pub struct Plan {
     pub key: ServiceKey,
     /// The addresses to reserve for it before anything is written; `None` for Services that are not ours.
     pub hold: Option<Vec<IpAddr>>,
+    /// The Services that change their addresses in one step with it, itself too, and what each is to hold; else none.
+    pub exchange: Vec<(ServiceKey, Vec<IpAddr>)>,
     /// It waits for an address to become free.
     pub hungry: bool,
     /// The write that makes its status true; `None` when it is.
@@ -41,6 +48,7 @@ pub fn plan(key: &ServiceKey, index: &Index) -> Plan {
     let nothing = Plan {
         key: key.clone(),
         hold: None,
+        exchange: Vec::new(),
         hungry: false,
         write: None,
         notices: Vec::new(),
@@ -109,10 +117,14 @@ fn plan_foreign(view: &ServiceView, index: &Index, nothing: Plan) -> Plan {
 }
 
 fn plan_ours(view: &ServiceView, index: &Index) -> Plan {
-    let choice = choose(
-        view,
-        index.namespace(&view.key.namespace),
-        index.allocator(),
+    let exchange = exchange(view, index);
+    let own = exchange.iter().find(|(key, _)| *key == view.key);
+    let choice = own.map_or_else(
+        || {
+            let namespace = index.namespace(&view.key.namespace);
+            choose(view, namespace, index.allocator(), &BTreeSet::new())
+        },
+        |(_, choice)| choice.clone(),
     );
     let addresses = choice.addresses.iter();
     let pools: Vec<String> = addresses
@@ -127,7 +139,7 @@ fn plan_ours(view: &ServiceView, index: &Index) -> Plan {
     let mut conditions = vec![allocated(
         &choice,
         &pools,
-        &shared_with(&choice, view, index),
+        &shared_with(&choice, view, index, &exchange),
     )];
     conditions.extend(in_pool(view, &choice, index));
     conditions.extend(external_ips(view, index).0);
@@ -148,6 +160,10 @@ fn plan_ours(view: &ServiceView, index: &Index) -> Plan {
     Plan {
         key: view.key.clone(),
         hold: Some(choice.addresses),
+        exchange: exchange
+            .into_iter()
+            .map(|(key, choice)| (key, choice.addresses))
+            .collect(),
         hungry: choice.hungry || waits,
         notices: if write.is_some() { notices } else { Vec::new() },
         write,
@@ -194,10 +210,18 @@ fn requested_pool(choice: &Choice, pools: &[String], view: &ServiceView) -> Opti
 }
 
 /// The other Services on its addresses, by name.
-fn shared_with(choice: &Choice, view: &ServiceView, index: &Index) -> String {
+fn shared_with(
+    choice: &Choice,
+    view: &ServiceView,
+    index: &Index,
+    exchange: &[(ServiceKey, Choice)],
+) -> String {
     let each = choice.addresses.iter();
     let holders = each.flat_map(|address| index.allocator().holders(*address));
-    let others: BTreeSet<&ServiceKey> = holders.filter(|other| **other != view.key).collect();
+    // Those that change in one step with it have them until then.
+    let leaving = |key: &ServiceKey| exchange.iter().any(|(member, _)| member == key);
+    let others = holders.filter(|other| **other != view.key && !leaving(other));
+    let others: BTreeSet<&ServiceKey> = others.collect();
     let mut names: Vec<String> = others.iter().take(3).map(ToString::to_string).collect();
     if others.len() > 3 {
         names.push(format!("{} more", others.len() - 3));
@@ -298,79 +322,6 @@ fn says(view: &ServiceView, desired: &Desired) -> bool {
         && view.allocated_from == desired.allocated_from
         && view.earlier_pools == desired.earlier_pools
         && view.requested_pool == desired.requested_pool
-}
-
-fn notices(
-    view: &ServiceView,
-    choice: &Choice,
-    pools: &[String],
-    desired: &Desired,
-    index: &Index,
-) -> Vec<Notice> {
-    let mut notices = Vec::new();
-    let lost = view
-        .ingress
-        .iter()
-        .find_map(|address| Some((address, index.allocator().taken_by(*address, &view.key)?)));
-    if let Some((address, holder)) = lost {
-        let message = format!("{address} also belongs to Service {holder}, which keeps it");
-        notices.push(Notice {
-            warning: true,
-            reason: Reason::AddressTaken,
-            message,
-        });
-    }
-    let new: Vec<String> = choice
-        .addresses
-        .iter()
-        .zip(pools)
-        .filter(|(address, _)| !view.ingress.contains(address))
-        .map(|(address, pool)| format!("{address} from AddressPool {pool}"))
-        .collect();
-    if !new.is_empty() {
-        let dropped: Vec<IpAddr> = view
-            .ingress
-            .iter()
-            .copied()
-            .filter(|a| !choice.addresses.contains(a))
-            .collect();
-        let instead = if dropped.is_empty() {
-            String::new()
-        } else {
-            format!(" instead of {}", list(&dropped))
-        };
-        let message = format!("{}{instead}", new.join(", "));
-        notices.push(Notice {
-            warning: false,
-            reason: Reason::Allocated,
-            message,
-        });
-    } else if view.allocated_from.is_none() && !choice.addresses.is_empty() {
-        let message = format!("{} was in the status and is kept", list(&choice.addresses));
-        notices.push(Notice {
-            warning: false,
-            reason: Reason::Adopted,
-            message,
-        });
-    }
-    for condition in &desired.conditions {
-        let shown = view.condition(condition.kind);
-        let bad = condition.reason != Reason::Allocated.as_str();
-        if !bad || shown == Some(condition) {
-            continue;
-        }
-        let reason = Reason::ALL
-            .into_iter()
-            .find(|reason| reason.as_str() == condition.reason);
-        if let Some(reason) = reason {
-            notices.push(Notice {
-                warning: reason != Reason::SharedAddress,
-                reason,
-                message: condition.message.clone(),
-            });
-        }
-    }
-    notices
 }
 
 fn warn(problem: &Problem) -> Notice {

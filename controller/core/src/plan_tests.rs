@@ -3,6 +3,8 @@
 use crate::service::ServiceView;
 use crate::world::svc;
 
+#[path = "plan_tests/fairness.rs"]
+mod fairness;
 #[path = "plan_tests/families.rs"]
 mod families;
 #[path = "plan_tests/protection.rs"]

@@ -98,7 +98,9 @@ impl World {
         for view in pools {
             index.observe_pool(view, PoolObserved::default());
         }
+        let mut version = 10;
         for view in services {
+            version = view.version.max(version);
             index.observe_service(view);
         }
         index.lead();
@@ -106,7 +108,7 @@ impl World {
             index,
             events: Vec::new(),
             writes: 0,
-            version: 10,
+            version,
         };
         world.run();
         world
@@ -116,9 +118,7 @@ impl World {
     pub(crate) fn restart(&self) -> Self {
         let pools: Vec<PoolView> = self.index.allocator().pools().cloned().collect();
         let services: Vec<ServiceView> = self.index.services().cloned().collect();
-        let mut world = Self::new(pools, services);
-        world.version += self.version;
-        world
+        Self::new(pools, services)
     }
 
     /// Plans and writes until nothing is dirty.

@@ -20,6 +20,17 @@ impl Queue {
         }
     }
 
+    /// Puts `keys` before all others, in their order.
+    pub fn put_first(&mut self, keys: impl IntoIterator<Item = ServiceKey>) {
+        let first: Vec<ServiceKey> = keys.into_iter().collect();
+        let moved: HashSet<&ServiceKey> = first.iter().collect();
+        self.order.retain(|key| !moved.contains(key));
+        for key in first.into_iter().rev() {
+            self.present.insert(key.clone());
+            self.order.push_front(key);
+        }
+    }
+
     /// Takes the first key.
     pub fn pop(&mut self) -> Option<ServiceKey> {
         let key = self.order.pop_front()?;

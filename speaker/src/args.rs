@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use herald_core::parse_duration;
 use herald_speaker_core::{ForwardConfig, MASQUERADE_MARK, ServiceProxy};
 use ipnet::IpNet;
 
@@ -12,7 +13,8 @@ use ipnet::IpNet;
 const LOG: &str = "info,kube_client::client::builder=off";
 
 /// Shorter, and a restart would not stay inside it; longer, and stale rules would stay in the way.
-const STEP_ASIDE_SECONDS: std::ops::RangeInclusive<u64> = 5..=3600;
+const STEP_ASIDE: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(5)..=Duration::from_hours(1);
 
 /// Herald's speaker: announces load-balancer addresses by ARP and NDP, and forwards Services on its node.
 #[derive(Clone, Debug, Parser)]
@@ -167,20 +169,8 @@ fn parse_prefix(text: &str) -> Result<IpNet, String> {
 }
 
 fn parse_step_aside(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit());
-    let (digits, unit) = text.split_at(split.unwrap_or(text.len()));
-    let factor = match unit {
-        "s" => Some(1),
-        "m" => Some(60),
-        "h" => Some(3600),
-        _ => None,
-    };
-    let number: Option<u64> = digits.parse().ok();
-    number
-        .zip(factor)
-        .and_then(|(number, factor)| number.checked_mul(factor))
-        .filter(|seconds| STEP_ASIDE_SECONDS.contains(seconds))
-        .map(Duration::from_secs)
+    parse_duration(text)
+        .filter(|time| STEP_ASIDE.contains(time))
         .ok_or_else(|| "not a time from 5s to 1h; write 60s or 5m".into())
 }
 

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod duration;
 mod key;
 mod pool_record;
 mod protocol;
@@ -12,6 +13,7 @@ mod range;
 mod reserved;
 mod selector;
 
+pub use duration::parse_duration;
 pub use key::ServiceKey;
 pub use pool_record::{earlier_pools, remember_pools, write_earlier_pools};
 pub use protocol::{IpFamily, Protocol};

@@ -8,6 +8,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use futures::stream::{BoxStream, Stream, StreamExt as _, unfold};
+use herald_core::parse_duration;
 use kube::api::ListParams;
 use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Api, Resource as _};
@@ -75,20 +76,8 @@ impl Pace {
 
 /// Reads an interval as flags write it: `10m`; from 10 s to 24 h.
 pub fn interval(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit());
-    let (digits, unit) = text.split_at(split.unwrap_or(text.len()));
-    let factor = match unit {
-        "s" => Some(1),
-        "m" => Some(60),
-        "h" => Some(3600),
-        _ => None,
-    };
-    let number: Option<u64> = digits.parse().ok();
-    number
-        .zip(factor)
-        .and_then(|(number, factor)| number.checked_mul(factor))
-        .filter(|seconds| (10..=86_400).contains(seconds))
-        .map(Duration::from_secs)
+    parse_duration(text)
+        .filter(|time| (Duration::from_secs(10)..=Duration::from_hours(24)).contains(time))
         .ok_or_else(|| "not a time from 10s to 24h; write 10m".into())
 }
 

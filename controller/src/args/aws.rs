@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use clap::{ArgAction, Args};
+use herald_core::parse_duration;
 use herald_provider_aws::Config;
 use herald_provider_aws::client::{Limits, Rate};
 use herald_provider_aws::model::{Scheme, TargetType};
@@ -283,20 +284,7 @@ fn rate(text: &str) -> Result<Rate, String> {
 
 /// A whole number with a unit: s, m or h.
 fn duration(text: &str) -> Result<Duration, String> {
-    let text = text.trim();
-    let unit = text.chars().last().and_then(|unit| match unit {
-        's' => Some(1),
-        'm' => Some(60),
-        'h' => Some(3600),
-        _ => None,
-    });
-    let number = text
-        .get(..text.len().saturating_sub(1))
-        .and_then(|number| number.parse::<u64>().ok());
-    let seconds = unit.zip(number).and_then(|(unit, n)| n.checked_mul(unit));
-    seconds
-        .map(Duration::from_secs)
-        .ok_or_else(|| "give a whole number and a unit: 30s, 5m, 1h".into())
+    parse_duration(text).ok_or_else(|| "give a whole number and a unit: 30s, 5m, 1h".into())
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@ mod e2e;
 
 use std::process::ExitCode;
 
-use e2e::scenarios::{addresses, endpoints, failover, kernel, not_ready, side_service, traffic};
+use e2e::scenarios::{
+    addresses, endpoints, failover, kernel, not_ready, reserved, side_service, traffic,
+};
 use herald_tests::ServiceProxy;
 
 fn main() -> ExitCode {
@@ -19,6 +21,8 @@ fn main() -> ExitCode {
             ("rolling_update", endpoints::rolling_update),
             ("deleted_service", addresses::deleted_service),
             ("bad_input", addresses::bad_input),
+            ("somebodys_external_ips", reserved::external_ips),
+            ("somebodys_pool", reserved::of_nodes),
             ("stable_addresses", addresses::stable),
             ("download_survives", failover::download_survives),
             ("admin_port_taken", side_service::admin_port_taken),

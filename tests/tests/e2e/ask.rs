@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use herald_tests::{Netns, Place};
 
 /// How long one question may take; a refused or lost one is asked again by whoever waits for an answer.
-const PATIENCE: Duration = Duration::from_millis(1500);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// The transports every scenario tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,12 @@ fn ask_tcp(to: SocketAddr) -> Result<String> {
 }
 
 fn ask_udp(to: SocketAddr) -> Result<String> {
+    let reply = exchange(to, b"who")?;
+    Ok(String::from_utf8_lossy(&reply).into_owned())
+}
+
+/// One datagram there and one back, in the network namespace one is in.
+pub(crate) fn exchange(to: SocketAddr, question: &[u8]) -> Result<Vec<u8>> {
     let any: SocketAddr = if to.is_ipv4() {
         ([0, 0, 0, 0], 0).into()
     } else {
@@ -65,10 +71,10 @@ fn ask_udp(to: SocketAddr) -> Result<String> {
     let socket = UdpSocket::bind(any)?;
     socket.connect(to)?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    socket.send(b"who").context("send")?;
+    socket.send(question).context("send")?;
     let mut buffer = [0; 2048];
     let length = socket.recv(&mut buffer).context("receive")?;
-    Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    Ok(buffer[..length].to_vec())
 }
 
 /// Reads `pod=… node=… peer=ip:port proto=… via=ip:port`; the last only where the proxy protocol was spoken.

@@ -6,6 +6,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod ask;
+pub(crate) mod dns;
 pub(crate) mod objects;
 pub(crate) mod observe;
 pub(crate) mod scenarios;

@@ -27,6 +27,7 @@ pub(crate) fn cluster_ips(cluster: &Cluster, namespace: &str) -> Result<()> {
             let answer = from_pod(
                 cluster,
                 namespace,
+                "asker",
                 &format!("{}://{host}:9000", scheme(transport)),
             )?;
             ensure!(answer.pod.starts_with("web-"), "{answer:?}");
@@ -44,7 +45,12 @@ pub(crate) fn names(cluster: &Cluster, namespace: &str) -> Result<()> {
     ] {
         for scheme in ["http", "tcp", "udp"] {
             let port = if scheme == "http" { 80 } else { 9000 };
-            let answer = from_pod(cluster, namespace, &format!("{scheme}://{name}:{port}"))?;
+            let answer = from_pod(
+                cluster,
+                namespace,
+                "asker",
+                &format!("{scheme}://{name}:{port}"),
+            )?;
             ensure!(answer.pod.starts_with("web-"), "{answer:?}");
         }
     }
@@ -71,6 +77,7 @@ pub(crate) fn hairpin(cluster: &Cluster, namespace: &str) -> Result<()> {
             let answer = from_pod(
                 cluster,
                 namespace,
+                "asker",
                 &format!("{}://{host}:9000", scheme(transport)),
             )?;
             ensure!(answer.pod.starts_with("asker-"), "{answer:?}");
@@ -99,7 +106,11 @@ fn scheme(transport: Transport) -> &'static str {
     }
 }
 
-fn cluster_ips_of(cluster: &Cluster, namespace: &str, name: &str) -> Result<Vec<IpAddr>> {
+pub(crate) fn cluster_ips_of(
+    cluster: &Cluster,
+    namespace: &str,
+    name: &str,
+) -> Result<Vec<IpAddr>> {
     let service = get(cluster, &["service", "-n", namespace, name])?;
     let addresses = service["spec"]["clusterIPs"]
         .as_array()
@@ -110,14 +121,20 @@ fn cluster_ips_of(cluster: &Cluster, namespace: &str, name: &str) -> Result<Vec<
         .collect()
 }
 
-/// Asks from inside the pod of Deployment `asker`.
-fn from_pod(cluster: &Cluster, namespace: &str, url: &str) -> Result<crate::e2e::ask::Answer> {
+/// Asks from inside a pod of the Deployment.
+pub(crate) fn from_pod(
+    cluster: &Cluster,
+    namespace: &str,
+    deployment: &str,
+    url: &str,
+) -> Result<crate::e2e::ask::Answer> {
+    let target = format!("deploy/{deployment}");
     wait_for(&format!("answer of {url} for a pod"), SOON, || {
         let text = cluster.kubectl(&[
             "exec",
             "-n",
             namespace,
-            "deploy/asker",
+            &target,
             "--",
             "/herald-echo",
             "--get",

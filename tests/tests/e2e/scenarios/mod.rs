@@ -9,5 +9,6 @@ pub(crate) mod installation;
 pub(crate) mod kernel;
 pub(crate) mod not_ready;
 pub(crate) mod removal;
+pub(crate) mod reserved;
 pub(crate) mod side_service;
 pub(crate) mod traffic;

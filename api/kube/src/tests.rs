@@ -1,5 +1,6 @@
 //! Every field of every kind null, absent and of other types.
 
+mod complete;
 mod examples;
 
 use herald_api::{AddressPool, L2Advertisement, Speaker};

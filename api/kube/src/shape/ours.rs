@@ -88,6 +88,7 @@ impl Readable for Speaker {
                         field("mac", Shape::Text),
                         field("addresses", TEXTS),
                         field("up", Shape::Flag),
+                        field("notForwarding", TEXTS),
                     ])),
                 ),
                 decisive(

@@ -213,7 +213,7 @@ pub(super) fn speaker() -> Value {
             "version": "0.1.0",
             "interfaces": [
                 { "name": "eth0", "mac": "02:00:00:00:00:01", "addresses": ["192.0.2.2/24", "2001:db8::2/64"], "up": true },
-                { "name": "eth1", "up": false },
+                { "name": "eth1", "up": false, "notForwarding": ["IPv6", "IPv4"] },
             ],
             "owned": [
                 { "address": "192.0.2.10", "interfaces": ["eth0", "eth1"] },

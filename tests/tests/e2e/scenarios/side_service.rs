@@ -14,6 +14,7 @@ pub(crate) fn admin_port_taken(cluster: &Cluster, namespace: &str) -> Result<()>
     herald_web(cluster, namespace, 2)?;
     let address = addresses(cluster, namespace, "web", 2)?.remove(0);
     let owner_name = owner(cluster, address)?;
+    let before = restarts(cluster, &owner_name)?;
     kill_speaker_process(cluster, &owner_name)?;
     // The port is free until kubelet has started the next one.
     let netns = Netns::open(&node(&owner_name)?.netns(cluster.name()));
@@ -24,7 +25,10 @@ pub(crate) fn admin_port_taken(cluster: &Cluster, namespace: &str) -> Result<()>
     let speaker = ["speaker", owner_name.as_str()];
     let said = wait_condition(cluster, &speaker, "AdminServer", "False NotListening")?;
     ensure!(said.contains("9741"), "{said}");
-    let restarts = restarts(cluster, &owner_name)?;
+    // The kubelet tells of the restart when it gets to it.
+    wait_for("the restart in the pod's status", SOON, || {
+        Ok((restarts(cluster, &owner_name)? == before + 1).then_some(()))
+    })?;
     wait_for("an answer", SOON, || {
         let to = (address, 9000).into();
         ask(cluster.name(), Place::Client, to, Transport::Tcp).map(|_| Some(()))
@@ -36,8 +40,8 @@ pub(crate) fn admin_port_taken(cluster: &Cluster, namespace: &str) -> Result<()>
     );
     drop(other);
     wait_condition(cluster, &speaker, "AdminServer", "True")?;
-    let now = self::restarts(cluster, &owner_name)?;
-    ensure!(now == restarts, "restarts: {restarts}, then {now}");
+    let now = restarts(cluster, &owner_name)?;
+    ensure!(now == before + 1, "{now} restarts, {before} before");
     Ok(())
 }
 

@@ -272,33 +272,6 @@ impl Responder {
         }
     }
 
-    /// The next change of a claim, until `None`.
-    pub fn poll_report(&mut self) -> Option<Report> {
-        let changed = self.changed.pop_first();
-        let repeated = changed.is_none();
-        let key = changed.or_else(|| self.repeated.pop_first())?;
-        self.repeated.remove(&key);
-        let state = self
-            .claims
-            .get(&key)
-            .map_or(ClaimState::Withdrawn, Claim::state);
-        Some(Report {
-            key,
-            state,
-            repeated,
-        })
-    }
-
-    /// Has every claim reported once more, after what has changed: whoever missed a change learns it.
-    pub fn report_all(&mut self) {
-        self.repeated.extend(self.claims.keys().copied());
-    }
-
-    /// Whether [`Responder::poll_report`] has anything to say.
-    pub fn has_reports(&self) -> bool {
-        !(self.changed.is_empty() && self.repeated.is_empty())
-    }
-
     /// When to call [`Responder::handle_caught_up`] and [`Responder::poll_transmit`] at the latest; `None` while there
     /// is no target.
     pub fn next_deadline(&self) -> Option<Duration> {

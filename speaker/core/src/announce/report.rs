@@ -1,5 +1,7 @@
 use std::net::IpAddr;
 
+use super::Responder;
+use super::claim::Claim;
 use crate::Mac;
 
 /// An address on one interface: what is probed for, announced and answered.
@@ -54,4 +56,34 @@ pub struct Counts {
     pub probes: u64,
     /// Times that another host was found to hold it.
     pub conflicts: u64,
+}
+
+/// What is told of the claims.
+impl Responder {
+    /// The next change of a claim, until `None`.
+    pub fn poll_report(&mut self) -> Option<Report> {
+        let changed = self.changed.pop_first();
+        let repeated = changed.is_none();
+        let key = changed.or_else(|| self.repeated.pop_first())?;
+        self.repeated.remove(&key);
+        let state = self
+            .claims
+            .get(&key)
+            .map_or(ClaimState::Withdrawn, Claim::state);
+        Some(Report {
+            key,
+            state,
+            repeated,
+        })
+    }
+
+    /// Has every claim reported once more, after what has changed: whoever missed a change learns it.
+    pub fn report_all(&mut self) {
+        self.repeated.extend(self.claims.keys().copied());
+    }
+
+    /// Whether [`Responder::poll_report`] has anything to say.
+    pub fn has_reports(&self) -> bool {
+        !(self.changed.is_empty() && self.repeated.is_empty())
+    }
 }

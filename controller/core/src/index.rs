@@ -348,7 +348,13 @@ impl Index {
         for key in self.doubled.clone() {
             self.claim(&key);
         }
-        let waiting = by_age(self.hungry.iter().filter_map(|key| self.services.get(key)));
+        self.mark_waiting(|_| true);
+    }
+
+    /// Those among the waiting Services that a change is about are served next, the oldest first.
+    fn mark_waiting(&mut self, about: impl Fn(&ServiceKey) -> bool) {
+        let waiting = self.hungry.iter().filter(|key| about(key));
+        let waiting = by_age(waiting.filter_map(|key| self.services.get(key)));
         self.dirty.services.put_first(waiting);
     }
 

@@ -71,16 +71,8 @@ impl Index {
         if self.namespaces.get(&name) == Some(&labels) {
             return;
         }
-        let waiting: Vec<ServiceKey> = self
-            .hungry
-            .iter()
-            .filter(|key| key.namespace == name)
-            .cloned()
-            .collect();
-        self.namespaces.insert(name, labels);
-        for key in &waiting {
-            self.dirty.services.push(key);
-        }
+        self.namespaces.insert(name.clone(), labels);
+        self.mark_waiting(|key| key.namespace == name);
     }
 
     /// A namespace that is gone.
@@ -121,9 +113,7 @@ impl Index {
     pub fn protection_failed(&mut self, name: &Arc<str>) {
         if self.pools.contains_key(name) && self.unprotectable.insert(name.clone()) {
             self.dirty.pools.insert(name.clone());
-            for key in &self.hungry {
-                self.dirty.services.push(key);
-            }
+            self.mark_waiting(|_| true);
         }
     }
 

@@ -23,6 +23,9 @@ impl Queue {
     /// Puts `keys` before all others, in their order.
     pub fn put_first(&mut self, keys: impl IntoIterator<Item = ServiceKey>) {
         let first: Vec<ServiceKey> = keys.into_iter().collect();
+        if first.is_empty() {
+            return;
+        }
         let moved: HashSet<&ServiceKey> = first.iter().collect();
         self.order.retain(|key| !moved.contains(key));
         for key in first.into_iter().rev() {

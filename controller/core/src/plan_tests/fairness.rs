@@ -1,8 +1,8 @@
-use herald_core::IpFamily;
+use herald_core::{IpFamily, Operator, Requirement, Selector};
 
 use super::asks;
 use crate::family::FamilyRequest;
-use crate::pool::PoolView;
+use crate::pool::{PoolScope, PoolView};
 use crate::service::ServiceView;
 use crate::world::{World, dual, pool, svc};
 
@@ -30,6 +30,30 @@ fn who_waits_longest_is_served_first() {
     world.run();
     assert_eq!(world.addresses("0-newcomer"), ["192.0.2.1"]);
     assert!(world.addresses("00-newcomer").is_empty());
+}
+
+#[test]
+fn who_waits_longest_is_served_first_when_a_namespace_may_use_a_pool() {
+    let selector = Selector {
+        requirements: vec![Requirement {
+            key: "team".into(),
+            operator: Operator::Exists,
+            values: vec![],
+        }],
+    };
+    let scoped = PoolView {
+        scope: PoolScope {
+            namespace_selectors: vec![selector],
+            ..PoolScope::default()
+        },
+        ..pool("lan", &["192.0.2.1"])
+    };
+    let mut world = World::new([scoped], [born("a-young", 30), born("z-old", 20)]);
+    let labels = [("team".to_owned(), "web".to_owned())].into();
+    world.index.observe_namespace("default".into(), labels);
+    world.run();
+    assert_eq!(world.addresses("z-old"), ["192.0.2.1"]);
+    assert!(world.addresses("a-young").is_empty());
 }
 
 #[test]

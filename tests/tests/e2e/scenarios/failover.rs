@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use herald_tests::{Capture, Cluster, Netns, Place, wait_for};
+use serde_json::Value;
 
 use crate::e2e::ask::{Transport, ask};
 use crate::e2e::herald_web;
@@ -253,8 +254,8 @@ fn kill_speaker(cluster: &Cluster, name: &str) -> Result<()> {
     )
 }
 
-/// The identity of the container of a node's speaker, and whether it is ready.
-fn speaker_container(cluster: &Cluster, name: &str) -> Result<(String, bool)> {
+/// What the kubelet says of the container of a node's speaker.
+pub(crate) fn speaker_status(cluster: &Cluster, name: &str) -> Result<Value> {
     let field = format!("spec.nodeName={name}");
     let label = "app.kubernetes.io/component=speaker";
     let pods = get(
@@ -269,7 +270,12 @@ fn speaker_container(cluster: &Cluster, name: &str) -> Result<(String, bool)> {
             &field,
         ],
     )?;
-    let status = &pods["items"][0]["status"]["containerStatuses"][0];
+    Ok(pods["items"][0]["status"]["containerStatuses"][0].clone())
+}
+
+/// The identity of the container of a node's speaker, and whether it is ready.
+fn speaker_container(cluster: &Cluster, name: &str) -> Result<(String, bool)> {
+    let status = speaker_status(cluster, name)?;
     let id = status["containerID"]
         .as_str()
         .context("the speaker has no container")?;

@@ -51,6 +51,7 @@ pub(crate) fn cni_gone_everywhere(cluster: &Cluster, namespace: &str) -> Result<
         ensure!(seen.starts_with("True"), "the Service says {seen}");
         told |= seen.contains("not Ready");
     }
+    let not_ready = not_ready.context("the nodes were never all not Ready")?;
     println!("all nodes not Ready after {not_ready:?}");
     drop(away);
     wait_for("all nodes to be Ready", NODE_LOSS, || {

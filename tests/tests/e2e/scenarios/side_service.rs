@@ -1,12 +1,12 @@
 //! What a program serves beside its task must not end it.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use herald_tests::{Cluster, Netns, Place, wait_for};
 
 use crate::e2e::ask::{Transport, ask};
 use crate::e2e::herald_web;
-use crate::e2e::observe::{SOON, addresses, get, node, owner, wait_condition};
-use crate::e2e::scenarios::failover::kill_speaker_process;
+use crate::e2e::observe::{SOON, addresses, node, owner, wait_condition};
+use crate::e2e::scenarios::failover::{kill_speaker_process, speaker_status};
 
 /// Another program has the owner's admin port when its speaker starts: the speaker says so and works, is not restarted for
 /// it, and serves its pages when the port is free.
@@ -46,18 +46,8 @@ pub(crate) fn admin_port_taken(cluster: &Cluster, namespace: &str) -> Result<()>
 }
 
 fn restarts(cluster: &Cluster, name: &str) -> Result<u64> {
-    let field = format!("spec.nodeName={name}");
-    let label = "app.kubernetes.io/component=speaker";
-    let words = [
-        "pods",
-        "-n",
-        "herald-system",
-        "-l",
-        label,
-        "--field-selector",
-        &field,
-    ];
-    let pods = get(cluster, &words)?;
-    let status = &pods["items"][0]["status"]["containerStatuses"][0];
-    Ok(status["restartCount"].as_u64().unwrap_or_default())
+    let status = speaker_status(cluster, name)?;
+    status["restartCount"]
+        .as_u64()
+        .context("the speaker has no container")
 }

@@ -71,8 +71,8 @@ impl Index {
         if self.namespaces.get(&name) == Some(&labels) {
             return;
         }
-        self.namespaces.insert(name.clone(), labels);
         self.mark_waiting(|key| key.namespace == name);
+        self.namespaces.insert(name, labels);
     }
 
     /// A namespace that is gone.
